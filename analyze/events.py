@@ -1,0 +1,274 @@
+"""The kinds of events we decode, and the columns they become.
+
+Decoding is typed: one struct per category with only the keys somebody uses, so that no event of the fast path becomes a
+dict. Times arrive in microseconds and leave as int64 nanoseconds; ids are int64 and never pass through floats.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Int64s = NDArray[np.int64]
+_RAW_NONE = msgspec.Raw(b"")
+
+
+class HostArgs(msgspec.Struct, frozen=True, gc=False, rename={"ev_idx": "Ev Idx", "external_id": "External id"}):
+    """Arguments of annotations and Python frames."""
+
+    ev_idx: int | None = None
+    external_id: int | None = None
+
+
+class OpArgs(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    rename={
+        "ev_idx": "Ev Idx",
+        "external_id": "External id",
+        "sequence": "Sequence number",
+        "forward_thread": "Fwd thread id",
+        "shapes": "Input Dims",
+        "dtypes": "Input type",
+    },
+):
+    """Arguments of an operator; shapes and dtypes stay JSON text, few distinct ones exist in a trace."""
+
+    ev_idx: int | None = None
+    external_id: int | None = None
+    sequence: int | None = None
+    forward_thread: int | None = None
+    shapes: msgspec.Raw = _RAW_NONE
+    dtypes: msgspec.Raw = _RAW_NONE
+
+
+class LaunchArgs(msgspec.Struct, frozen=True, gc=False, rename={"external_id": "External id"}):
+    """Arguments of a runtime or driver call."""
+
+    external_id: int | None = None
+    correlation: int | None = None
+
+
+class DeviceArgs(msgspec.Struct, frozen=True, gc=False, rename={"external_id": "External id", "size": "bytes"}):
+    """Arguments of a kernel, memcpy or memset."""
+
+    device: int | None = None
+    stream: int | None = None
+    correlation: int | None = None
+    external_id: int | None = None
+    size: int | None = None
+
+
+class MemoryArgs(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    rename={
+        "address": "Addr",
+        "size": "Bytes",
+        "device_type": "Device Type",
+        "device_id": "Device Id",
+        "total": "Total Allocated",
+        "ev_idx": "Ev Idx",
+    },
+):
+    """Arguments of a `[memory]` instant: `size` is negative for a free."""
+
+    address: int = 0
+    size: int = 0
+    device_type: int = 0
+    device_id: int = -1
+    total: int | None = None
+    ev_idx: int | None = None
+
+
+class Event(msgspec.Struct, gc=False, tag_field="cat"):
+    """What every event has. `ts` is in microseconds of whatever era; see `to_ns`."""
+
+    ts: float
+    name: str = ""
+    ph: str = "X"
+    pid: int = 0
+    tid: int = 0
+
+
+class Span(Event, gc=False):
+    """An event that lasts; `dur` in microseconds."""
+
+    dur: float | None = None
+
+
+class Skipped(msgspec.Struct, gc=False, tag_field="cat"):
+    """What nothing reads; its times are kept so that the times of a block can be counted."""
+
+    ts: float
+    dur: float | None = None
+
+
+# Category in the file -> kind, the word of every table. A category of a new device is one more line here.
+HOST_KINDS = {
+    "cpu_op": "operator",
+    "user_annotation": "annotation",
+    "python_function": "python",
+    "cuda_runtime": "runtime",  # ROCm writes its calls under the same category
+    "cuda_driver": "runtime",
+    "xpu_runtime": "runtime",
+    "privateuse1_runtime": "runtime",
+    "privateuse1_driver": "runtime",
+}
+DEVICE_KINDS = {"kernel": "kernel", "gpu_memcpy": "memcpy", "gpu_memset": "memset"}
+MEMORY = "cpu_instant_event"
+SKIPPED = ("ac2g", "fwdbwd", "gpu_user_annotation", "overhead", "cuda_sync", "cuda_event")
+KINDS = pl.Enum([*dict.fromkeys(HOST_KINDS.values()), *DEVICE_KINDS.values()])
+_ARGS: dict[str, type[msgspec.Struct]] = {
+    **{category: LaunchArgs if kind == "runtime" else HostArgs for category, kind in HOST_KINDS.items()},
+    **dict.fromkeys(DEVICE_KINDS, DeviceArgs),
+    "cpu_op": OpArgs,
+    MEMORY: MemoryArgs,
+}
+
+
+def _struct(category: str, base: type[msgspec.Struct], args: type[msgspec.Struct] | None) -> Any:
+    """One struct type for one category; a struct of exact fields is what makes decoding fast."""
+    fields = [("args", args, args())] if args else []
+    return msgspec.defstruct(category, fields, bases=(base,), tag=category, gc=False)
+
+
+STRUCTS: dict[str, Any] = {category: _struct(category, Span, args) for category, args in _ARGS.items()}
+# The type of any event the strict decoder accepts.
+Known: Any = functools.reduce(operator.or_, [*STRUCTS.values(), *(_struct(c, Skipped, None) for c in SKIPPED)])
+
+
+def category(event: Any) -> str:
+    """The category that a decoded event was written under."""
+    return str(event.__struct_config__.tag)
+
+
+FLOAT_EXACT_US = float(1 << 43)  # below this, a double holds microseconds with three decimals to the nanosecond
+
+HOST_SCHEMA: dict[str, Any] = {
+    "kind": KINDS,
+    "name": pl.String,
+    "start_ns": pl.Int64,
+    "dur_ns": pl.Int64,
+    "pid": pl.Int64,
+    "tid": pl.Int64,
+    "ev_idx": pl.Int64,
+    "external_id": pl.Int64,
+    "correlation": pl.Int64,
+    "sequence": pl.Int64,
+    "forward_thread": pl.Int64,
+    "shapes": pl.String,
+    "dtypes": pl.String,
+}
+DEVICE_SCHEMA: dict[str, Any] = {
+    "kind": KINDS,
+    "name": pl.String,
+    "start_ns": pl.Int64,
+    "dur_ns": pl.Int64,
+    "device": pl.Int64,
+    "stream": pl.Int64,
+    "correlation": pl.Int64,
+    "external_id": pl.Int64,
+    "bytes": pl.Int64,
+}
+MEMORY_SCHEMA: dict[str, Any] = {
+    "time_ns": pl.Int64,
+    "pid": pl.Int64,
+    "tid": pl.Int64,
+    "address": pl.UInt64,
+    "bytes": pl.Int64,
+    "device_type": pl.Int64,
+    "device_id": pl.Int64,
+    "total_bytes": pl.Int64,
+    "ev_idx": pl.Int64,
+}
+
+
+def to_ns(us: list[float]) -> Int64s:
+    """Microseconds as doubles (|us| < 2^43, at most three decimals) to exact int64 nanoseconds.
+
+    Whole and fraction are converted apart, before anything is added: sums of doubles misplace touching siblings.
+    """
+    values = np.asarray(us, dtype=np.float64)
+    whole = np.floor(values)
+    return whole.astype(np.int64) * 1000 + np.rint((values - whole) * 1000).astype(np.int64)
+
+
+def host_frame(events: list[Any], kind: str, start: Int64s, dur: Int64s) -> pl.DataFrame:
+    """Columns (HOST_SCHEMA) of host events of one kind; `start` and `dur` in nanoseconds, aligned with `events`."""
+    args = [e.args for e in events]
+    columns: dict[str, Any] = {
+        "kind": pl.repeat(kind, len(events), dtype=KINDS, eager=True),
+        "name": [e.name for e in events],
+        "start_ns": start,
+        "dur_ns": dur,
+        "pid": [e.pid for e in events],
+        "tid": [e.tid for e in events],
+        "external_id": [a.external_id for a in args],
+    }
+    if kind == "runtime":
+        columns["correlation"] = [a.correlation for a in args]
+    else:
+        columns["ev_idx"] = [a.ev_idx for a in args]
+    if kind == "operator":
+        columns["sequence"] = [a.sequence for a in args]
+        columns["forward_thread"] = [a.forward_thread for a in args]
+        columns["shapes"] = [_compact(bytes(a.shapes)) for a in args]
+        columns["dtypes"] = [_compact(bytes(a.dtypes)) for a in args]
+    return _frame(columns, HOST_SCHEMA)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _compact(raw: bytes) -> str | None:
+    """One spelling of a JSON value however the file was laid out; few distinct ones exist in a trace."""
+    return msgspec.json.format(raw, indent=-1).decode("utf-8", "replace") if raw else None
+
+
+def device_frame(events: list[Any], kind: str, start: Int64s, dur: Int64s) -> pl.DataFrame:
+    """Columns (DEVICE_SCHEMA) of device work of one kind. Where args name no device, the pid is the device."""
+    args = [e.args for e in events]
+    columns = {
+        "kind": pl.repeat(kind, len(events), dtype=KINDS, eager=True),
+        "name": [e.name for e in events],
+        "start_ns": start,
+        "dur_ns": dur,
+        "device": [e.pid if e.args.device is None else e.args.device for e in events],
+        "stream": [e.tid if e.args.stream is None else e.args.stream for e in events],
+        "correlation": [a.correlation for a in args],
+        "external_id": [a.external_id for a in args],
+        "bytes": [a.size for a in args],
+    }
+    return _frame(columns, DEVICE_SCHEMA)
+
+
+def memory_frame(events: list[Any], start: Int64s) -> pl.DataFrame:
+    """Columns (MEMORY_SCHEMA) of `[memory]` instants."""
+    args = [e.args for e in events]
+    columns = {
+        "time_ns": start,
+        "pid": [e.pid for e in events],
+        "tid": [e.tid for e in events],
+        "address": [a.address for a in args],
+        "bytes": [a.size for a in args],
+        "device_type": [a.device_type for a in args],
+        "device_id": [a.device_id for a in args],
+        "total_bytes": [a.total for a in args],
+        "ev_idx": [a.ev_idx for a in args],
+    }
+    return _frame(columns, MEMORY_SCHEMA)
+
+
+def _frame(columns: dict[str, Any], schema: dict[str, Any]) -> pl.DataFrame:
+    """A frame of `schema` whatever columns are given: those absent are null."""
+    frame = pl.DataFrame(columns, schema_overrides={name: schema[name] for name in columns})
+    return frame.with_columns(
+        pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items() if name not in columns
+    ).select(schema.keys())

@@ -1,0 +1,129 @@
+"""The slow, forgiving reader of a single event: text times, huge numbers, string thread ids, keys given twice."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from . import events as ev
+
+_NUMBER = re.compile(r"\s*(-?)(\d{1,40})(?:\.(\d{1,40}))?(?:[eE]([+-]?\d{1,2}))?\s*")
+_INT64 = 1 << 63
+_NAMED_BASE = 1 << 40  # thread and process names that are no numbers become ids below -_NAMED_BASE
+
+
+class _Number(str):
+    """A JSON number as its digits: no float, no limit on size."""
+
+
+@dataclass(frozen=True)
+class Odd:
+    """An event the strict reader refused: the struct, its exact times, and the codes of what was odd about it."""
+
+    event: ev.Event
+    start_ns: int
+    dur_ns: int
+    notes: tuple[str, ...]
+
+
+class _DuplicateKeyError(ValueError):
+    pass
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise _DuplicateKeyError
+    return result
+
+
+def forgive(text: str) -> Odd | str:
+    """Read one element of traceEvents. Returns the event, or the finding's code; "" when nobody needs this event."""
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_float=_Number, parse_int=_Number)
+    except _DuplicateKeyError:
+        return "duplicate_key"
+    except (ValueError, RecursionError):
+        return "bad_event"
+    if not isinstance(value, dict):
+        return "bad_event"
+    category = _text(value.get("cat"))
+    if category not in ev.STRUCTS or (value.get("ph") != "X" and category != ev.MEMORY):
+        return ""
+    start = nanoseconds(value.get("ts"))
+    dur = 0 if category == ev.MEMORY and "dur" not in value else nanoseconds(value.get("dur"))
+    if start is None or dur is None:
+        return "bad_time"
+    notes = ("string_time",) if _is_text(value.get("ts")) or _is_text(value.get("dur")) else ()
+    return Odd(_struct(category, value), start, dur, notes)
+
+
+def nanoseconds(value: Any) -> int | None:
+    """Microseconds written as a JSON number or text, to integer nanoseconds by their digits; None if implausible."""
+    match = _NUMBER.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        return None
+    sign, whole, fraction, exponent = match[1], match[2], match[3] or "", int(match[4] or 0)
+    if abs(exponent) > 18:
+        return None
+    shift = exponent + 3 - len(fraction)
+    digits = int(whole + fraction)
+    result = digits * 10**shift if shift >= 0 else (digits + 10**-shift // 2) // 10**-shift
+    return None if result >= _INT64 else (-result if sign else result)
+
+
+def _struct(category: str, value: dict[str, Any]) -> ev.Event:
+    """The struct with every argument that has a usable value; the times are carried beside it."""
+    cls = ev.STRUCTS[category]
+    args_type = type(cls.__struct_defaults__[-1])
+    given = value.get("args")
+    given = given if isinstance(given, dict) else {}
+    args: dict[str, Any] = {}
+    for field in msgspec.structs.fields(args_type):
+        content = given.get(field.encode_name)
+        usable = _raw(content) if field.name in ("shapes", "dtypes") else _integer(content)
+        if usable is not None:
+            args[field.name] = usable
+    pid, tid = _thread_id(value.get("pid")), _thread_id(value.get("tid"))
+    event: ev.Event = cls(ts=0.0, name=_text(value.get("name")), pid=pid, tid=tid, args=args_type(**args))
+    return event
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not isinstance(value, _Number)
+
+
+def _text(value: Any) -> str:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def _integer(value: Any) -> int | None:
+    if not isinstance(value, str) or not re.fullmatch(r"-?\d{1,19}", value):
+        return None
+    number = int(value)
+    return number if -_INT64 <= number < _INT64 else None
+
+
+def _raw(value: Any) -> msgspec.Raw | None:
+    return None if value is None else msgspec.Raw(json.dumps(_plain(value)).encode())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Number):
+        return int(value) if re.fullmatch(r"-?\d{1,19}", value) else str(value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _thread_id(value: Any) -> int:
+    """A number for any thread or process id; "123" and 123 are one, other names get numbers of their own."""
+    number = _integer(value)
+    if number is not None:
+        return number
+    return 0 if value is None else -_NAMED_BASE - zlib.crc32(json.dumps(value).encode())

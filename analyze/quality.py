@@ -1,0 +1,81 @@
+"""Findings: what the reader should know about the data, as data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+SEVERITIES = ("note", "warning", "error")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know: how often, where first, what it costs the numbers, and what to do about it.
+
+    `severity` is "note" (nothing lost), "warning" (something was dropped, repaired or is uncertain) or "error".
+    """
+
+    code: str
+    severity: str
+    count: int
+    where: str
+    cost: str
+    advice: str = ""
+
+
+# What each code of the reader means: severity, cost, advice.
+_KNOWN: dict[str, tuple[str, str, str]] = {
+    "truncated": (
+        "warning",
+        "events after this point are missing",
+        "the profiler or a copy was interrupted: collect or copy the file again",
+    ),
+    "trailing_data": ("warning", "what follows the trace was ignored", "check how the file was written"),
+    "gzip_damaged": ("warning", "the compressed stream is damaged at its end", "copy the file again"),
+    "duplicate_key": ("warning", "events with a key given twice were dropped", "check the tool that wrote the file"),
+    "bad_time": ("warning", "events without a plausible time or duration were dropped", ""),
+    "bad_event": ("warning", "elements that are no events were dropped", ""),
+    "unpaired": ("warning", "begin or end events without a partner were dropped", ""),
+    "string_time": ("note", "times given as text were read as numbers", ""),
+    "header_damaged": ("warning", "what the file says of itself was ignored; it is read as any trace", ""),
+    "newer_schema": ("note", "written by a newer tracekit; only the fields known here are read", "update tracekit"),
+    "no_host_events": ("note", "no host operators: only device work can be shown", "profile with ProfilerActivity.CPU"),
+    "no_ranges": (
+        "note",
+        "no component can be told: the file has neither tracekit ranges nor nn.Module frames",
+        "collect with tracekit, or profile with with_stack=True",
+    ),
+    "skipped_file": ("note", "not a profiler trace; left out", ""),
+    "unreadable_file": ("error", "this file could not be read; left out", "collect it again"),
+}
+
+
+@dataclass
+class Findings:
+    """Collects findings while a file is read: counts per code, and where the first one was."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+
+    def add(self, code: str, where: str = "", count: int = 1) -> None:
+        """Note `count` occurrences of `code` (one of the known codes)."""
+        if count:
+            self.counts[code] += count
+            self.first.setdefault(code, where)
+
+    def listed(self) -> list[Finding]:
+        """The findings so far, most severe first."""
+        found = [
+            Finding(code, _KNOWN[code][0], count, self.first[code], _KNOWN[code][1], _KNOWN[code][2])
+            for code, count in self.counts.items()
+        ]
+        return sorted(found, key=lambda f: (-SEVERITIES.index(f.severity), f.code))
+
+
+def warning_counts(findings: list[Finding]) -> dict[str, int]:
+    """Code -> count of everything more severe than a note, as the `warnings` of every `--json` envelope."""
+    counts: Counter[str] = Counter()
+    for finding in findings:
+        if finding.severity != "note":
+            counts[finding.code] += finding.count
+    return dict(counts)

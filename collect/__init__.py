@@ -1,0 +1,1 @@
+"""Models in, trace files out. The only folder that imports torch and transformers."""

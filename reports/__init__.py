@@ -1,0 +1,1 @@
+"""Frames in; text, HTML and files out."""

@@ -1,0 +1,1 @@
+"""Vendored JavaScript of the HTML report; see LICENSES.txt."""

@@ -1,0 +1,369 @@
+"""The report in the terminal: the answer first, then where the time goes. Reads well at 80 columns, uses 160.
+
+Every foreign string goes through `_text`, which neither Rich markup nor a control code survives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import polars as pl
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from tracekit.analyze.attribute import OUTSIDE
+from tracekit.analyze.quality import Finding
+from tracekit.analyze.study import Study
+from tracekit.components import COLOURS, COMPONENTS, PARTS
+from tracekit.safety import sanitize
+from tracekit.units import byte_size, duration, length_text, percent, significant
+
+_WIDE = 120  # columns from which tables show more than one figure a cell
+_NAME = {80: 34, _WIDE: 60}
+_SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+
+def render(study: Study, width: int, top: int = 10) -> RenderableType:
+    """The whole report as one Rich renderable for a terminal of `width` columns."""
+    blocks: list[RenderableType | None] = [
+        _headline(study),
+        *_curves(study, width),
+        *_components(study, width),
+        *_operators(study, width, top),
+    ]
+    blocks += [_device(study), _failures(study), _findings(study.findings)]
+    return Group(*(Padding(block, (0, 0, 1, 0)) for block in blocks if block is not None))
+
+
+def print_report(study: Study, console: Console, top: int = 10) -> None:
+    """Print `render` to a console."""
+    console.print(render(study, console.width, top), soft_wrap=False)
+
+
+def _text(value: object, style: str | Style = "", limit: int | None = 200) -> Text:
+    return Text(sanitize(value, limit), style=style)
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+
+
+def _titled(title: str, table: Table, note: str = "") -> RenderableType:
+    """A table under its title; both stand outside it, so that a narrow table does not wrap them."""
+    parts: list[RenderableType] = [_text(title, "bold"), table]
+    return Group(*parts, _text(note, "dim")) if note else Group(*parts)
+
+
+# -- the answer
+
+
+def _headline(study: Study) -> RenderableType:
+    lines = [_text(study.title, "bold underline")]
+    points = [point for point in study.points if point.ok]
+    if points:
+        models = ", ".join(dict.fromkeys(point.identity.model for point in points))
+        first = points[0]
+        cpu = first.environment.get("cpu_model") or first.identity.machine
+        threads = f", {first.identity.threads} threads" if first.identity.threads else ""
+        lines.append(_text(f"{len(points)} points of {models}", limit=None))
+        lines.append(_text(f"on {first.identity.device}: {cpu}{threads}", limit=None))
+    else:
+        lines.append(Text("profiler traces that say nothing of how they were made: no latency or memory curves"))
+    return Group(*lines)
+
+
+def _curves(study: Study, width: int) -> Iterator[RenderableType]:
+    latency = study.latency()
+    if latency.height:
+        yield _versus(latency)
+        note = "unprofiled runs; ± is half the interquartile range over the median"
+        yield from _by_length("Latency (median)", latency, "median_ns", duration, note, width)
+    memory = study.peak_memory()
+    if memory.height:
+        methods = ", ".join(sorted(set(memory["method"])))
+        yield from _by_length("Peak memory of one step", memory, "peak_bytes", byte_size, sanitize(methods), width)
+    rate = study.throughput()
+    if rate.height:
+        yield from _by_length("Throughput at the best batch", rate, "samples_per_s", _rate, "inputs per second", width)
+
+
+def _rate(value: float) -> str:
+    return f"{significant(value)}/s"
+
+
+def _versus(latency: pl.DataFrame) -> RenderableType:
+    """A sentence for each pair of curves: at which measured lengths the later one is faster than the first."""
+    lines: list[Text] = []
+    for (unit,), group in latency.group_by("length_unit", maintain_order=True):
+        names = group["series"].unique(maintain_order=True).to_list()
+        base = group.filter(pl.col("series") == names[0])
+        for name in names[1:]:
+            pair = (
+                group.filter(pl.col("series") == name)
+                .join(base, on=["length", "batch", "mode"], suffix="_base")
+                .sort("length")
+            )
+            if pair.height:
+                lines.append(_sentence(name, names[0], pair, str(unit)))
+    if lines:
+        lines.append(Text("by medians at the measured lengths, one machine; no interval is implied", style="dim"))
+    return Group(*lines) if lines else Text("one curve: nothing to compare it with", style="dim")
+
+
+def _sentence(name: str, base: str, pair: pl.DataFrame, unit: str) -> Text:
+    faster = pair.filter(pl.col("median_ns") < pl.col("median_ns_base"))["length"].to_list()
+    lengths = pair["length"].to_list()
+    if not faster:
+        verdict = f"slower than {base} at every measured length, {_span(lengths, unit)}"
+    elif len(faster) == len(lengths):
+        verdict = f"faster than {base} at every measured length, {_span(lengths, unit)}"
+    elif faster == lengths[-len(faster) :]:
+        before = length_text(lengths[-len(faster) - 1])
+        verdict = f"faster than {base} from {length_text(faster[0], unit)} on (slower up to {before})"
+    else:
+        verdict = f"faster than {base} at {', '.join(length_text(x) for x in faster)} {unit}"
+    return Text.assemble((sanitize(name), "bold"), " is ", sanitize(verdict, None))
+
+
+def _span(lengths: Sequence[float], unit: str) -> str:
+    if len(lengths) == 1:
+        return length_text(lengths[0], unit)
+    return f"{length_text(lengths[0])} to {length_text(lengths[-1], unit)}"
+
+
+def _by_length(
+    title: str, table: pl.DataFrame, column: str, shown: Callable[[float], str], note: str, width: int
+) -> Iterator[RenderableType]:
+    """One table per length unit: a row per length, a column per curve, the best of each row in bold."""
+    best = max if column == "samples_per_s" else min
+    for (unit,), group in table.group_by("length_unit", maintain_order=True):
+        names = group["series"].unique(maintain_order=True).to_list()
+        for chunk in _chunks(names, max(1, (width - 10) // 24)):
+            out = _table()
+            out.add_column(Text(str(unit)), justify="right")
+            for name in chunk:
+                out.add_column(_text(name, limit=40), justify="right")
+            for length in group["length"].unique().sort():
+                values = {r["series"]: r for r in _at(group, length).to_dicts()}
+                top = best(r[column] for r in values.values())
+                out.add_row(length_text(length), *(_cell(values.get(name), column, shown, top) for name in chunk))
+            yield _titled(title, out, note)
+
+
+def _cell(row: dict[str, Any] | None, column: str, shown: Callable[[float], str], top: float) -> Text:
+    if row is None:
+        return Text("-", style="dim")
+    value = float(row[column])
+    text = Text(shown(value), style="bold green" if value == top else "")
+    if "median_ns" in row:
+        spread = (row["hi_ns"] - row["lo_ns"]) / 2 / value if value else 0.0
+        text.append(f" ±{spread:>3.0%}", style="dim")
+    return text
+
+
+def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
+    return (names[i : i + size] for i in range(0, len(names), size))
+
+
+# -- where the time goes
+
+
+def _components(study: Study, width: int) -> Iterator[RenderableType]:
+    table = study.components()
+    for (series,), group in table.group_by("series", maintain_order=True):
+        yield _component_table(str(series), group, width)
+
+
+def _component_table(series: str, group: pl.DataFrame, width: int) -> RenderableType:
+    """Host time of one profiled step per component (rows) and length (columns), with the step as the total."""
+    stepped = bool((group["steps"] > 0).any())
+    cost = group.with_columns(value=pl.col("step_ns").fill_null(0) if stepped else pl.col("host_ns").cast(pl.Float64))
+    phases = [p for p in cost["phase"].unique(maintain_order=True) if p != OUTSIDE or not stepped]
+    cost = cost.filter(pl.col("phase").is_in(phases))
+    title = f"Host time of one profiled step: {series}" if stepped else f"Host time of the whole trace: {series}"
+    wide = width >= _WIDE
+    lengths = _fitting(cost["length"].unique().sort().to_list(), (width - 34) // (18 if wide else 9))
+    out = _table()
+    out.add_column(Text("component"), no_wrap=True)
+    for length in lengths:
+        out.add_column(Text("time" if length is None else length_text(length)), justify="right", no_wrap=True)
+        if wide or length == lengths[-1]:
+            out.add_column(Text("share"), justify="right", style="dim", no_wrap=True)
+    totals = {length: _sum(_at(cost, length), "value") for length in lengths}
+    for label, style, rows in _component_rows(cost):
+        cells: list[str] = []
+        for length in lengths:
+            value = _sum(_at(rows, length), "value")
+            cells.append(duration(value) if value else "-")
+            if wide or length == lengths[-1]:
+                cells.append(percent(value / totals[length] if totals[length] else None))
+        out.add_row(Text.assemble(("█ ", style), label), *cells)
+    out.add_section()
+    last = [[""] if wide or length == lengths[-1] else [] for length in lengths]
+    out.add_row(
+        "total",
+        *(c for n, blank in zip(lengths, last, strict=True) for c in (duration(totals[n]), *blank)),
+        style="bold",
+    )
+    note = "of the profiled run, whose overhead is in every row; latency comes from unprofiled runs"
+    return _titled(title, out, note)
+
+
+def _sum(table: pl.DataFrame, column: str) -> float:
+    return float(table[column].sum() or 0)
+
+
+def _component_rows(cost: pl.DataFrame) -> Iterator[tuple[str, Style, pl.DataFrame]]:
+    """Label, colour and rows per component in palette order; phases apart when there are several."""
+    phases = cost["phase"].unique(maintain_order=True).to_list()
+    several = len([p for p in phases if _at_phase(cost, p)["component"].ne("unattributed").any()]) > 1
+    for name in [*COMPONENTS, *sorted(set(cost["component"]) - set(COMPONENTS))]:
+        rows = cost.filter((pl.col("component") == name) & (pl.col("host_ns") > 0))
+        style = Style(color=COLOURS.get(name, COLOURS["other"]))
+        if not rows.height:
+            continue
+        for phase in phases if several else [None]:
+            part_rows = rows if phase is None else _at_phase(rows, phase)
+            if not part_rows.height:
+                continue
+            prefix = "" if phase is None else f"{phase} "
+            parts = [p for p in PARTS.get(name, ()) if p in set(part_rows["part"])]
+            if len(parts) < 2:
+                yield sanitize(prefix + name), style, part_rows
+                continue
+            for part in [*parts, *sorted(set(part_rows["part"]) - set(parts))]:
+                label = f"{prefix}{name}.{part}" if part else f"{prefix}{name}"
+                yield sanitize(label), style, part_rows.filter(pl.col("part") == part)
+
+
+def _at(table: pl.DataFrame, length: float | None) -> pl.DataFrame:
+    return table.filter(pl.col("length").is_null() if length is None else pl.col("length") == length)
+
+
+def _at_phase(table: pl.DataFrame, phase: str) -> pl.DataFrame:
+    return table.filter(pl.col("phase") == phase)
+
+
+def _fitting(lengths: list[float | None], room: int) -> list[float | None]:
+    """At most `room` lengths (at least one), evenly spread, ends included."""
+    if len(lengths) <= room:
+        return lengths
+    if room <= 1:
+        return lengths[-1:]
+    return [lengths[round(i * (len(lengths) - 1) / (room - 1))] for i in range(room)]
+
+
+# -- operators
+
+
+def _operators(study: Study, width: int, top: int) -> Iterator[RenderableType]:
+    """The costliest operators of each curve at its greatest length, with the rest, so that the total is true."""
+    table = study.operators()
+    for (series,), group in table.group_by("series", maintain_order=True):
+        length = group["length"].max()
+        rows = group.filter(pl.col("length") == length) if length is not None else group
+        at = f" at {length_text(float(str(length)), str(rows['length_unit'][0] or ''))}" if length is not None else ""
+        yield _operator_table(f"Operators by self time: {sanitize(series)}{at}", rows, width, top)
+
+
+def _operator_table(title: str, rows: pl.DataFrame, width: int, top: int) -> RenderableType:
+    wide = width >= _WIDE
+    device = bool((rows["device_ns"] > 0).any())
+    out = _table()
+    out.add_column(Text("operator"), no_wrap=True, max_width=_NAME[_WIDE] if wide else _NAME[80], overflow="ellipsis")
+    if wide:
+        out.add_column(Text("component"), no_wrap=True)
+    for name in ("calls", "self", *(("device",) if device else ()), "share", *(("total",) if wide else ())):
+        out.add_column(Text(name), justify="right", no_wrap=True)
+    ranked = rows.filter(pl.col("kind") == "operator")
+    shown = ranked.head(top)
+    rest = [(f"{ranked.height - top} more operators", ranked[top:])] if ranked.height > top else []
+    for kind, label in (
+        ("annotation", "ranges (self)"),
+        ("python", "Python frames (self)"),
+        ("runtime", "runtime calls"),
+    ):
+        other = rows.filter(pl.col("kind") == kind)
+        if other.height:
+            rest.append((label, other))
+    for row in shown.to_dicts():
+        mark = Style(color=COLOURS.get(row["component"], COLOURS["other"]))
+        extra = [Text.assemble(("█ ", mark), sanitize(row["component"]))] if wide else []
+        cells = [f"{row['calls']:,}", duration(row["self_ns"]), *([duration(row["device_ns"])] if device else [])]
+        cells += [percent(row["share"]), *([duration(row["total_ns"])] if wide else [])]
+        out.add_row(_text(row["name"]), *extra, *cells)
+    for label, other in [*rest, ("total", rows)]:
+        if label == "total":
+            out.add_section()
+        cells = [f"{other['calls'].sum():,}", duration(_sum(other, "self_ns"))]
+        cells += [duration(_sum(other, "device_ns"))] if device else []
+        cells += [percent(_sum(other, "share")), *([""] if wide else [])]
+        out.add_row(Text(label), *([""] if wide else []), *cells, style="bold" if label == "total" else "dim")
+    return _titled(title, out)
+
+
+def _device(study: Study) -> RenderableType | None:
+    """Device time by what is known of its launch, when there is any device work."""
+    table = study.device_launches()
+    if not table.height:
+        return None
+    words = {
+        "linked": "launched by an operator of the trace",
+        "before_window": "launched before the profiler's window",
+        "no_operator": "launched outside every operator",
+        "ambiguous": "several launches claim it",
+        "none": "no launch recorded",
+    }
+    out = _table()
+    out.add_column(Text("trace"), no_wrap=True, max_width=36, overflow="ellipsis")
+    out.add_column(Text("how it began"))
+    out.add_column(Text("events"), justify="right")
+    out.add_column(Text("time (sum)"), justify="right")
+    for row in table.to_dicts():
+        out.add_row(
+            _text(row["series"]),
+            words.get(row["launch"], row["launch"]),
+            f"{row['calls']:,}",
+            duration(row["total_ns"]),
+        )
+    return _titled("Device work", out)
+
+
+# -- what to know
+
+
+def _failures(study: Study) -> RenderableType | None:
+    if not study.failed:
+        return None
+    out = _table()
+    for name in ("model", "length", "status", "reason"):
+        out.add_column(Text(name), overflow="fold")
+    for row in study.failures().to_dicts():
+        out.add_row(
+            _text(row["series"]),
+            length_text(row["length"], row["length_unit"]),
+            _text(row["status"]),
+            _text(row["reason"]),
+        )
+    return _titled("Points that did not finish", out)
+
+
+def _findings(findings: Sequence[Finding]) -> RenderableType | None:
+    if not findings:
+        return None
+    lines = [Text("Data quality", style="bold")]
+    for f in findings:
+        line = Text.assemble(
+            (f"{f.severity} ", _SEVERITY_STYLE.get(f.severity, "")), sanitize(f"{f.code} x{f.count}: {f.cost}")
+        )
+        if f.where:
+            line.append(f" ({sanitize(f.where)})", style="dim")
+        if f.advice:
+            line.append(f". {f.advice[0].upper()}{f.advice[1:]}")
+        lines.append(line)
+    return Group(*lines)

@@ -1,0 +1,273 @@
+"""Reading: exact times in every era, every container and layout, and what is odd is counted, not guessed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from tracekit.analyze import read as reader
+from tracekit.analyze import stream
+from tracekit.analyze.forgive import nanoseconds
+from tracekit.analyze.read import read_events
+from tracekit.errors import TraceError
+
+Event = dict[str, Any]
+Spans = Callable[..., Event]
+Writer = Callable[..., Path]
+
+
+def sample(span: Spans) -> list[Event]:
+    return [
+        {"ph": "M", "name": "process_name", "ts": 0, "pid": 7, "tid": 0, "args": {"name": "python"}},
+        span("ProfilerStep#0", 4631835999116.326, 100.25, "user_annotation", **{"Ev Idx": 0}),
+        span("aten::mm", 4631835999120.001, 10.5, **{"Ev Idx": 1, "Input Dims": [[2, 3], [3, 4]], "Input type": ["float"] * 2}),
+        span("aten::mm", 4631835999140.999, 0.001, tid=2, **{"Ev Idx": 2, "Sequence number": 5, "Fwd thread id": 0}),
+        span("cudaLaunchKernel", 4631835999141.5, 2, "cuda_runtime", correlation=9, **{"External id": 2}),
+        span("k", 4631835999150.125, 7.5, "kernel", device=0, stream=7, correlation=9, **{"External id": 2}),
+        {"ph": "s", "id": 9, "pid": 7, "tid": 1, "ts": 1.5, "cat": "ac2g", "name": "ac2g"},
+        {
+            "ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 7, "tid": 1, "ts": 4631835999121.0,
+            "args": {"Total Allocated": 64, "Bytes": 64, "Device Id": -1, "Device Type": 0, "Addr": 2**63 + 5, "Ev Idx": 9},
+        },
+        {"ph": "X", "cat": "Trace", "ts": 1, "dur": 2, "pid": "Spans", "tid": "PyTorch Profiler", "name": "PyTorch Profiler (0)"},
+        {"name": "Record Window End", "ph": "i", "s": "g", "pid": "", "tid": "", "ts": 4631835999999.0},
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def reference(span: Spans, write: Writer) -> reader.Events:
+    return read_events(write(sample(span)))
+
+
+def assert_same(a: reader.Events, b: reader.Events) -> None:
+    for name in ("host", "device", "memory"):
+        assert_frame_equal(getattr(a, name), getattr(b, name), check_row_order=False)
+
+
+def test_values(reference: reader.Events) -> None:
+    host = {(row["name"], row["tid"]): row for row in reference.host.to_dicts()}
+    assert len(host) == 4
+    step = host["ProfilerStep#0", 1]
+    assert (step["start_ns"], step["dur_ns"], step["kind"]) == (4631835999116326, 100250, "annotation")
+    product = host["aten::mm", 1]
+    assert (product["start_ns"], product["dur_ns"], product["ev_idx"]) == (4631835999120001, 10500, 1)
+    assert json.loads(product["shapes"]) == [[2, 3], [3, 4]]
+    assert (host["aten::mm", 2]["dur_ns"], host["aten::mm", 2]["sequence"], host["aten::mm", 2]["forward_thread"]) == (
+        1,
+        5,
+        0,
+    )
+    assert reference.device.to_dicts() == [
+        {
+            "kind": "kernel", "name": "k", "start_ns": 4631835999150125, "dur_ns": 7500, "device": 0, "stream": 7,
+            "correlation": 9, "external_id": 2, "bytes": None,
+        }
+    ]  # fmt: skip
+    assert reference.memory["address"].to_list() == [2**63 + 5]
+    assert reference.header == {"traceName": "t"}
+    assert reference.findings == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"indent": 2},
+        {"indent": 0},
+        {"indent": "\t"},
+        {"separators": (",", ":")},
+        {"sort_keys": True},
+        {"indent": 1, "sort_keys": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("block", [64, 1000, 4 << 20])
+def test_any_layout_in_any_blocks(
+    reference: reader.Events,
+    span: Spans,
+    write: Writer,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    block: int,
+) -> None:
+    monkeypatch.setattr(reader, "BLOCK", block)
+    monkeypatch.setattr(reader._Reader._fill, "__defaults__", (block,))
+    monkeypatch.setattr(reader, "_HEADER_BLOCK", min(block, 64 << 10))
+    assert_same(read_events(write(sample(span) * 1, **options)), reference)
+
+
+def test_containers(reference: reader.Events, span: Spans, write: Writer, tmp_path: Path) -> None:
+    assert_same(read_events(write(sample(span), name="t.json.gz")), reference)
+    text = json.dumps(sample(span)).encode()
+    for name, data in (
+        ("array.json", text),
+        ("gz_named.json", gzip.compress(text)),
+        ("members.json.gz", gzip.compress(text[:500]) + gzip.compress(text[500:])),
+        ("bom.json", b"\xef\xbb\xbf" + text),
+    ):
+        path = tmp_path / name
+        path.write_bytes(data)
+        assert_same(read_events(path), reference)
+
+
+def test_header_keys_before_and_after(span: Spans, write: Writer) -> None:
+    header = {"tracekit": {"text": '"traceEvents": [ { not this'}, "schemaVersion": 1, "nested": {"traceEvents": [1]}}
+    events = read_events(write(sample(span), header=header))
+    assert events.header == {**header, "traceName": "t"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1712195495519689.047", 1712195495519689047),  # absolute, three decimals: beyond a double
+        ("1712195495519689", 1712195495519689000),
+        ("4633973506568.945", 4633973506568945),
+        ("0", 0),
+        ("-12.5", -12500),
+        ("1.2e3", 1200000),
+        ("0.0004", 0),
+        ("0.0005", 1),
+    ],
+)
+def test_times_are_exact(text: str, expected: int, tmp_path: Path) -> None:
+    assert nanoseconds(text) == expected
+    path = tmp_path / "t.json"
+    event = '{"ph":"X","cat":"cpu_op","name":"a","pid":1,"tid":1,"ts":%s,"dur":1.5,"args":{}}'
+    path.write_text('{"traceEvents":[' + ",".join([event % text] * 3) + "]}")
+    if "." not in text or len(text.split(".")[1]) <= 3:
+        assert read_events(path).host["start_ns"].to_list() == [expected] * 3
+
+
+@given(st.integers(-(2**43) * 1000 + 1000, 2**43 * 1000 - 1000))
+def test_doubles_hold_small_times(ns: int) -> None:
+    from tracekit.analyze.events import to_ns
+
+    assert (
+        to_ns([float(f"{ns // 1000}.{ns % 1000:03d}") if ns >= 0 else -float(f"{-ns // 1000}.{-ns % 1000:03d}")])[0]
+        == ns
+    )
+
+
+@pytest.mark.parametrize("text", ["1e400000000", "NaN", "", "1.5us", "9" * 50, "0x10", "1e-19"])
+def test_impossible_times_are_none(text: str) -> None:
+    assert nanoseconds(text) is None
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "kept"),
+    [
+        ('{"ph":"X","cat":"cpu_op","name":"a","pid":1,"tid":1,"ts":5,"ts":9,"dur":1}', "duplicate_key", 0),
+        ('{"ph":"X","cat":"cpu_op","name":"a","pid":1,"tid":1,"ts":5,"dur":NaN}', "bad_time", 0),
+        ('{"ph":"X","cat":"cpu_op","name":"a","pid":1,"tid":1,"ts":5,"dur":-1}', "bad_time", 0),
+        ('{"ph":"X","cat":"cpu_op","name":"a","pid":1,"tid":1,"ts":5}', "bad_time", 0),
+        ('{"ph":"X","cat":"cpu_op","name":"a","pid":1,"tid":1,"ts":5,"dur":1e13}', "bad_time", 0),
+        ('{"ph":"X","cat":"cpu_op","name":"a","pid":"1","tid":"1","ts":"5","dur":"1"}', "string_time", 1),
+        ("17", "bad_event", 0),
+    ],
+)
+def test_odd_events_are_counted(tmp_path: Path, event: str, code: str, kept: int) -> None:
+    good = '{"ph":"X","cat":"cpu_op","name":"b","pid":1,"tid":1,"ts":1,"dur":1}'
+    path = tmp_path / "t.json"
+    path.write_text('{"traceEvents":[' + ",".join([good, event, good]) + "]}")
+    events = read_events(path)
+    assert [(f.code, f.count) for f in events.findings] == [(code, 1)]
+    assert events.host.filter(pl.col("name") == "a").height == kept
+    assert events.host.filter(pl.col("name") == "b").height == 2
+    assert set(events.host["tid"]) == {1}
+
+
+def test_python_exporter_writes_memory_as_spans(write: Writer) -> None:
+    event = {
+        "ph": "X",
+        "cat": "cpu_instant_event",
+        "name": "[memory]",
+        "pid": 1,
+        "tid": 1,
+        "ts": 3,
+        "dur": 0,
+        "args": {"Bytes": -8},
+    }
+    events = read_events(write([event, event]))
+    assert events.memory.select("time_ns", "bytes").rows() == [(3000, -8), (3000, -8)]
+    assert events.findings == []
+
+
+def test_every_prefix_gives_the_events_before_the_cut(span: Spans, write: Writer, tmp_path: Path) -> None:
+    events = [span(f"op{i}", i * 10, 5) for i in range(8)]
+    data = write(events, indent=2).read_bytes()
+    ends = [data.index(b"}\n    }", data.index(f'"op{i}"'.encode())) + 7 for i in range(8)]
+    path = tmp_path / "cut.json"
+    for cut in range(data.index(b"op0"), len(data) - 2):
+        path.write_bytes(data[:cut])
+        complete = sum(end <= cut for end in ends)
+        if complete == 0:
+            with pytest.raises(TraceError, match=r"cut\.json: the file ends at byte"):
+                read_events(path)
+            continue
+        result = read_events(path)
+        assert result.host["name"].to_list() == [f"op{i}" for i in range(complete)]
+        assert [f.code for f in result.findings] == ["truncated"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(max_size=30))
+def test_names_survive(write: Writer, span: Spans, name: str) -> None:
+    events = read_events(write([span(name, 1, 1), span("last", 3, 1)]))
+    expected = name.encode("utf-8", "replace").decode()
+    assert events.host["name"][0] == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"hello", "not a trace"),
+        (b"{}", "no traceEvents"),
+        (b'{"a": 1}', "no traceEvents"),
+        (b'{"traceEvents": [{"ph": "X" "cat"', "before its first event"),
+        (b"PK\x03\x04zip", "a zip archive"),
+        ("{}".encode("utf-16"), "UTF-16"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+        (b'{"traceEvents": ' + b"[" * 3000, "nested too deeply"),
+    ],
+)
+def test_what_is_no_trace(tmp_path: Path, data: bytes, reason: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_bytes(data)
+    with pytest.raises(TraceError) as error:
+        read_events(path)
+    assert reason in str(error.value)
+    assert "bad.json" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_pipes_and_folders_do_not_hang(tmp_path: Path) -> None:
+    import os
+
+    fifo = tmp_path / "fifo.json"
+    os.mkfifo(fifo)
+    with pytest.raises(TraceError, match="not a regular file"):
+        stream.Stream(fifo)
+    with pytest.raises(TraceError, match="a folder"):
+        stream.Stream(tmp_path)
+
+
+def test_cut_gzip_is_data_up_to_the_cut(span: Spans, write: Writer, tmp_path: Path) -> None:
+    import random
+
+    noise = random.Random(1)
+    events = [span(f"op{noise.random()}", i * 10, 5) for i in range(3000)]
+    data = write(events, name="whole.json.gz").read_bytes()
+    path = tmp_path / "cut.json.gz"
+    path.write_bytes(data[: len(data) // 2])
+    result = read_events(path)
+    assert 500 < result.host.height < 3000
+    assert {f.code for f in result.findings} == {"truncated", "gzip_damaged"}

@@ -1,0 +1,39 @@
+"""tracekit: which transformer variant at my input length, on my hardware, and where do time and memory go?
+
+The names below load their work on first use; `import tracekit` alone imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "load": "tracekit.analyze.study",
+    "Study": "tracekit.analyze.study",
+    "Trace": "tracekit.analyze.study",
+    "sweep": "tracekit.collect.sweep",
+    "write_html": "tracekit.reports.html",
+    "Point": "tracekit.points",
+    "TracekitError": "tracekit.errors",
+}
+__all__ = ["Point", "Study", "Trace", "TracekitError", "__version__", "load", "sweep", "write_html"]
+
+if TYPE_CHECKING:
+    from tracekit.analyze.study import Study, Trace, load
+    from tracekit.collect.sweep import sweep
+    from tracekit.errors import TracekitError
+    from tracekit.points import Point
+    from tracekit.reports.html import write_html
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'tracekit' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

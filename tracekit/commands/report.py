@@ -1,0 +1,79 @@
+"""`tracekit report`: what a folder of points, or any trace, says; in the terminal, as HTML, as JSON."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tracekit.errors import EXIT_OK, UsageError
+
+SUMMARY = "show latency, memory and where the time goes, for points or any PyTorch trace"
+EXAMPLES = ("tracekit report traces/", "tracekit report traces/ --html report.html")
+_HTML_SUFFIXES = (".html", ".htm")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="a folder of points, or trace files (.json, .json.gz)")
+    parser.add_argument(
+        "--html",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="write one offline HTML file (default: report.html beside the traces)",
+    )
+    parser.add_argument("--top", type=_positive, default=10, metavar="N", help="operators to list (default: 10)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load, then show or write."""
+    paths, html = _inputs(args)
+    from tracekit.analyze.study import load_study
+
+    study = load_study(paths)
+    if args.json:
+        from tracekit.reports.envelope import envelope, study_tables
+
+        files = {"html": str(_write_html(study, html))} if html else {}
+        print(
+            envelope("report", [str(p) for p in paths], study.findings, tables=study_tables(study, args.top), **files)
+        )
+        return EXIT_OK
+    from rich.console import Console
+
+    from tracekit.reports.terminal import print_report
+
+    console = Console(highlight=False)
+    if not args.quiet:
+        print_report(study, console, args.top)
+    if html:
+        console.print(f"HTML report: {_write_html(study, html)}", markup=False, soft_wrap=True)
+    return EXIT_OK
+
+
+def _inputs(args: argparse.Namespace) -> tuple[list[Path], Path | None]:
+    """The traces and the HTML file. A word after --html that does not end in .html or .htm is a trace."""
+    paths = [Path(p) for p in args.paths]
+    html = args.html
+    if html and not html.lower().endswith(_HTML_SUFFIXES):
+        paths.append(Path(html))
+        html = ""
+    if not paths:
+        raise UsageError("name a folder of points or a trace file: tracekit report traces/")
+    if html is None:
+        return paths, None
+    beside = paths[0] if paths[0].is_dir() else paths[0].parent
+    return paths, Path(html) if html else beside / "report.html"
+
+
+def _write_html(study: object, path: Path) -> Path:
+    from tracekit.reports.html import write_html
+
+    return write_html(study, path)  # type: ignore[arg-type]

@@ -1,0 +1,129 @@
+"""Component names, their order and colours, and the rules from a module's class and name to its component.
+
+The list is closed: every event belongs to one component, `unattributed` included. Parts (attention's projections, core
+and mask) have a parent whose colour they tint. Collect judges live modules with `judge`; analyze uses the same rules by
+class name for traces that hold only `nn.Module:` frames.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+# Okabe-Ito first (distinct under colour blindness), then tints for the rest. The order is the order of every legend.
+COLOURS: Mapping[str, str] = MappingProxyType(
+    {
+        "embedding": "#E69F00",
+        "positional": "#F0E442",
+        "attention": "#0072B2",
+        "ffn": "#009E73",
+        "norm": "#CC79A7",
+        "conv": "#56B4E9",
+        "feature_extractor": "#8DD3E8",
+        "downsample": "#A6761D",
+        "head": "#D55E00",
+        "loss": "#B2182B",
+        "optimizer": "#6A3D9A",
+        "other": "#999999",
+        "unattributed": "#CFCFCF",
+    }
+)
+COMPONENTS = tuple(COLOURS)
+PART_COLOURS: Mapping[str, str] = MappingProxyType(
+    {"attention.projections": "#4C9CCB", "attention.core": "#0072B2", "attention.mask": "#99C7E0"}
+)
+PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType({"attention": ("projections", "core", "mask")})
+
+RANGE_PREFIX = "tracekit::"
+MODEL_RANGE = "model"
+LAYER_RANGE = "layer"
+PHASE_RANGE = "phase"
+MASK_RANGE = "mask"
+
+
+@dataclass(frozen=True)
+class Range:
+    """A range that collect opened: what it marks (a component, model, layer, phase), its part, and the module path."""
+
+    what: str
+    part: str
+    path: str
+
+    @property
+    def name(self) -> str:
+        """The name under which the profiler records this range."""
+        part = f".{self.part}" if self.part else ""
+        return f"{RANGE_PREFIX}{self.what}{part}#{self.path.replace('#', '%23')}"
+
+
+_RANGE = re.compile(rf"{RANGE_PREFIX}([a-z_]+)(?:\.([a-z_]+))?#(.*)", re.DOTALL)
+
+
+def parse_range(name: str) -> Range | None:
+    """The range a recorded name stands for, or None when it is not one of ours.
+
+    The mask functions that attention hides (`tracekit::mask#fn:...`) are the part `mask` of attention.
+    """
+    match = _RANGE.fullmatch(name)
+    if not match:
+        return None
+    what, part, path = match[1], match[2] or "", match[3].replace("%23", "#")
+    return Range("attention", "mask", path) if what == MASK_RANGE else Range(what, part, path)
+
+
+# First match wins. `kind` says what is matched: the class name, or the module's own name within its parent.
+_RULES: tuple[tuple[str, str, str], ...] = (
+    (
+        "positional",
+        r"Rotary|Position(al)?(Conv)?(Embedding|Encoding)|Relative\w*Bias|Axial|Sinusoidal",
+        r"pos_conv_embed|position_embeddings?|embed_positions|rotary_emb|wpe|relative_attention_bias",
+    ),
+    ("head", r"Pooler|Head$|Classifier|Neck", r"pooler|lm_head|classifier|cls|score"),
+    ("feature_extractor", r"FeatureEncoder|FeatureExtractor|Subsampling", r"feature_extractor"),
+    ("downsample", r"PatchMerging|Downsample|Upsampling|AttentionSubsample", r"downsample|upsample"),
+    (
+        "embedding",
+        r"Embeddings?$|PatchEmbed|FeatureProjection|ScaledWordEmbedding",
+        r"embeddings?|embed_tokens|wte|shared|feature_projection",
+    ),
+    (
+        "attention",
+        r"Attention|FourierTransform|Mixer|Modulation|RecurrentBlock|\w+Pooling",
+        r"attention|self_attn|attn|mixer|fourier",
+    ),
+    ("conv", r"ConvolutionModule|InvertedResidual|ConvNextLayer", r"conv_module"),
+    (
+        "ffn",
+        r"Intermediate|M(LP|lp)|FFN|FeedForward|DenseActDense|DenseGatedActDense|Experts",
+        r"fc1|fc2|mlp|ffn|feed_forward|intermediate|activation_fn",
+    ),
+    ("norm", r"(Layer|RMS|Rms|Group|Batch)Norm(\dd)?$|RMSNorm", r"\w*(layer_?norm|norm\d?)|LayerNorm"),
+)
+_CLASS_RULES = tuple((component, re.compile(pattern)) for component, pattern, _ in _RULES)
+_NAME_RULES = tuple((component, re.compile(rf"(?:{pattern})\Z")) for component, _, pattern in _RULES)
+_LAYER_CLASS = re.compile(r"(Layer|Block)$")
+
+
+def judge(class_name: str, name: str = "", *, in_layer: bool = False) -> str | None:
+    """The component of a module by its class, else by its own name in its parent; None when no rule speaks.
+
+    `in_layer`: the module is a direct child of a layer; there, `BertOutput` and its like are the second half of the
+    feed-forward block. Callers walk outside-in: the first match labels a subtree, so that `attention.LayerNorm`
+    inherits from its parent; only `positional` is split out of other components.
+    """
+    if in_layer and class_name.endswith("Output"):
+        return "ffn"
+    for component, pattern in _CLASS_RULES:
+        if pattern.search(class_name):
+            return component
+    for component, pattern in _NAME_RULES:
+        if pattern.match(name):
+            return component
+    return None
+
+
+def is_layer(class_name: str) -> bool:
+    """Whether a class is a repeated block that holds components (`BertLayer`, `GPT2Block`; not `ConvNextLayer`)."""
+    return bool(_LAYER_CLASS.search(class_name)) and judge(class_name) is None

@@ -1,0 +1,91 @@
+"""The gate between strangers' data and our outputs: strings made visible, file names made safe, writes made atomic.
+
+A trace may come from anyone. Every string from a trace, a path or an exception passes `sanitize` before it reaches a
+terminal or a message. HTML escapes on top of that (Jinja2 autoescape, JSON in a data block).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from tracekit.errors import UsageError
+
+# C0, DEL and C1 controls; zero-width and bidirectional marks; line separators; the BOM; lone surrogates.
+_INVISIBLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+_MAX_NAME = 200
+_WINDOWS_RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
+
+
+def _visible(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def sanitize(text: object, limit: int | None = _MAX_NAME) -> str:
+    """Return `text` on one line with every control, invisible and bidirectional character shown as an escape.
+
+    Longer than `limit` characters (None: no limit), it is cut and closed with a hash of the whole, so that two long
+    names stay distinct. Neither terminal control codes nor line breaks get through; Rich markup is not our concern
+    here: print the result as `rich.text.Text`, never as markup.
+    """
+    shown = str(text)
+    if limit is not None and len(shown) > limit:
+        digest = hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        shown = f"{shown[: limit - 10]}…#{digest}"
+    return _INVISIBLE.sub(_visible, shown)
+
+
+def safe_filename(text: str, limit: int = 80) -> str:
+    """A file name for `text` on any system: `[A-Za-z0-9._-]`, no leading dot or dash, no reserved name.
+
+    A text that had to be changed gets eight hex digits of its hash appended, so that different texts never meet.
+    """
+    clean = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")
+    if clean == text and len(clean) <= limit and not _WINDOWS_RESERVED.match(clean):
+        return clean
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"x{clean[: limit - 10]}-{digest}" if _WINDOWS_RESERVED.match(clean) else f"{clean[: limit - 9]}-{digest}"
+
+
+def refuse_special_target(path: Path) -> None:
+    """Raise UsageError if `path` exists and is no regular file: replacing a device or a pipe would destroy it."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            raise UsageError(f"cannot write {sanitize(path)}: it is {kind}; choose another file name")
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
+    """Open a temporary file beside `path`; on success it replaces `path`, on any failure nothing is left behind."""
+    refuse_special_target(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:60]}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, mode) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())  # noqa: PTH101
+        os.replace(name, path)  # noqa: PTH105
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)  # noqa: PTH108
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,47 @@
+"""Numbers for people: durations, bytes, counts, lengths. Inputs are SI base or integer nanoseconds and bytes."""
+
+from __future__ import annotations
+
+import math
+
+_DURATIONS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns"))
+_BYTES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
+
+
+def _scaled(value: float, steps: tuple[tuple[int, str], ...]) -> str:
+    size = abs(value)
+    divisor, unit = next(((d, u) for d, u in steps if size >= d), steps[-1])
+    if divisor == 1:
+        return f"{value:,.0f} {unit}"
+    return f"{significant(value / divisor)} {unit}"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """`value` with `digits` significant digits, without an exponent: 0.0123, 12.3, 1,230."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    return f"{round(value, decimals):,.{max(decimals, 0)}f}"
+
+
+def duration(ns: float) -> str:
+    """A duration in nanoseconds with a fitting unit: `1_234_567` -> `1.23 ms`."""
+    return _scaled(ns, _DURATIONS)
+
+
+def byte_size(size: float) -> str:
+    """A size in bytes with a binary unit: `2_097_152` -> `2.00 MiB`."""
+    return _scaled(size, _BYTES)
+
+
+def length_text(length: float | None, unit: str = "") -> str:
+    """An input length as people write it: `1,024 tokens`, `2.5 seconds`."""
+    if length is None:
+        return "-"
+    number = f"{length:,.0f}" if float(length).is_integer() else f"{length:,g}"
+    return f"{number} {unit}".rstrip()
+
+
+def percent(share: float | None) -> str:
+    """A share of 1 as a percentage with one decimal: `0.123` -> `12.3%`."""
+    return "-" if share is None or math.isnan(share) else f"{share:.1%}"
