@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from tracekit.points import Identity, Point
+from tracekit.points import Point
 
 IDENTITY: dict[str, Any] = {
     "series": pl.String,
@@ -46,6 +46,7 @@ _VARIANT_FIELDS = (
     "compile",
     "threads",
     "annotate",
+    "machine",
 )
 
 
@@ -105,15 +106,18 @@ def peak_memory(point: Point) -> dict[str, Any] | None:
     return {"peak_bytes": memory.bytes, "parameter_bytes": memory.parameter_bytes, "method": memory.method}
 
 
-def labels(points: Iterable[Point]) -> dict[Identity, str]:
-    """A short, unique label for every curve: the model, and of its settings only those that vary over the study."""
-    series = list(dict.fromkeys(point.identity.series() for point in points))
+def labels(points: Iterable[Point]) -> dict[str, str]:
+    """A short, unique label for every curve, by the digest of its identity without length.
+
+    It is the model, and of its settings only those that vary over the study.
+    """
+    series = list({point.identity.series().digest(): point.identity.series() for point in points}.values())
     varying = [f for f in _VARIANT_FIELDS if len({str(getattr(s, f)) for s in series}) > 1]
-    result: dict[Identity, str] = {}
+    result: dict[str, str] = {}
     for one in series:
         extra = ", ".join(_shown(field, getattr(one, field)) for field in varying)
         label = f"{one.model} ({extra})" if extra else one.model
-        result[one] = f"{label} {one.digest()}" if label in result.values() else label
+        result[one.digest()] = f"{label} {one.digest()}" if label in result.values() else label
     return result
 
 

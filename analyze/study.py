@@ -235,7 +235,7 @@ class Study:
         if point is None:
             name = path.name if path else ""
             return {**dict.fromkeys(curves.IDENTITY), "series": name, "model": name}
-        return curves.identity(point, self._labels[point.identity.series()])
+        return curves.identity(point, self._labels[point.identity.series().digest()])
 
     def _repr_html_(self) -> str:
         return str(self.latency()._repr_html_() if self.latency().height else self.components()._repr_html_())

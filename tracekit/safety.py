@@ -51,10 +51,11 @@ def safe_filename(text: str, limit: int = 80) -> str:
     A text that had to be changed gets eight hex digits of its hash appended, so that different texts never meet.
     """
     clean = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")
-    if clean == text and len(clean) <= limit and not _WINDOWS_RESERVED.match(clean):
+    if clean and clean == text and len(clean) <= limit and not _WINDOWS_RESERVED.match(clean):
         return clean
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"x{clean[: limit - 10]}-{digest}" if _WINDOWS_RESERVED.match(clean) else f"{clean[: limit - 9]}-{digest}"
+    stem = f"x{clean}" if not clean or _WINDOWS_RESERVED.match(clean) else clean
+    return f"{stem[: limit - 9]}-{digest}"
 
 
 def refuse_special_target(path: Path) -> None:
