@@ -1,0 +1,123 @@
+"""`tracekit report` as a user types it: outputs, where the HTML goes, and every way to get it wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def event(name: str, start: float, dur: float, cat: str = "cpu_op") -> dict[str, Any]:
+    return {"ph": "X", "cat": cat, "name": name, "pid": 1, "tid": 1, "ts": start, "dur": dur, "args": {}}
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    path = tmp_path / "traces" / "some.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"traceEvents": [event("aten::mm", 0, 10), event("aten::add", 20, 5)]}))
+    return path
+
+
+def test_terminal(run_cli: Run, trace: Path) -> None:
+    done = run_cli("report", trace)
+    assert done.returncode == 0, done.stderr
+    assert "aten::mm" in done.stdout
+    assert done.stderr == ""
+
+
+def test_json_is_one_object_on_stdout(run_cli: Run, trace: Path) -> None:
+    done = run_cli("report", trace.parent, "--json")
+    document = json.loads(done.stdout)
+    assert (document["schema"], document["command"], document["inputs"]) == (1, "report", [str(trace.parent)])
+    assert [row["name"] for row in document["tables"]["operators"]] == ["aten::mm", "aten::add"]
+    assert sum(row["self_ns"] for row in document["tables"]["operators"]) == 15000
+    assert [f["code"] for f in document["findings"]] == ["no_ranges"]
+    assert document["warnings"] == {}
+
+
+@pytest.mark.parametrize("order", ["html last", "html first"])
+def test_html_goes_beside_the_traces(run_cli: Run, trace: Path, order: str) -> None:
+    words = ["--html", trace.parent] if order == "html first" else [trace.parent, "--html"]
+    done = run_cli("report", *words)
+    assert done.returncode == 0, done.stderr
+    written = trace.parent / "report.html"
+    assert str(written) in done.stdout.replace("\n", "")
+    assert written.read_text().startswith("<!doctype html>")
+
+
+def test_html_to_a_named_file(run_cli: Run, trace: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out" / "mine.htm"
+    done = run_cli("report", "--html", target, trace, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["html"] == str(target)
+    assert target.exists()
+    assert not (trace.parent / "report.html").exists()
+
+
+def test_a_report_of_a_folder_that_holds_a_report(run_cli: Run, trace: Path) -> None:
+    assert run_cli("report", trace.parent, "--html", "-q").returncode == 0
+    again = run_cli("report", trace.parent, "--json")
+    assert [f["code"] for f in json.loads(again.stdout)["findings"]] == ["no_ranges"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["report"], "name a folder"),
+        (["report", "{tmp}/missing.json"], "missing.json: no such file or folder"),
+        (["report", "{tmp}/empty"], "no traces: it holds no .json"),
+        (["report", "{tmp}/other"], "no traces: none of its 1 JSON files is a readable trace"),
+        (["report", "{tmp}/other/a.json"], "a.json: not a profiler trace"),
+        (["report", "{tmp}/zero.json"], "zero.json: the file is empty"),
+        (["report", "{tmp}/zero.json", "--top", "0"], "--top"),
+        (["report", "{tmp}/zero.json", "--nonsense"], "--nonsense"),
+        (["nonsense"], "nonsense"),
+        ([], "COMMAND"),
+    ],
+)
+def test_errors_are_one_line_and_exit_2(run_cli: Run, tmp_path: Path, words: list[str], reason: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.json").write_text('{"a": 1}')
+    (tmp_path / "zero.json").touch()
+    done = run_cli(*(word.format(tmp=tmp_path) for word in words))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert reason in done.stderr
+
+
+def test_the_html_target_may_not_be_a_device(run_cli: Run, trace: Path) -> None:
+    done = run_cli("report", trace, "--html", trace.parent / "folder.html", "-q")
+    assert done.returncode == 0
+    (trace.parent / "taken.html").mkdir()
+    done = run_cli("report", trace, "--html", trace.parent / "taken.html", "-q")
+    assert done.returncode == 2
+    assert "it is a folder" in done.stderr
+
+
+def test_quiet_prints_only_where_the_html_is(run_cli: Run, trace: Path) -> None:
+    done = run_cli("report", trace, "--html", "-q")
+    assert len(done.stdout.strip().splitlines()) == 1
+
+
+def test_c_locale_and_closed_pipe(run_cli: Run, trace: Path) -> None:
+    done = run_cli("report", trace, env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
+    assert done.returncode == 0, done.stderr
+    assert "aten::mm" in done.stdout
+
+
+@pytest.mark.parametrize("command", [[], ["report"], ["collect"], ["open"], ["models"]])
+def test_help_has_examples(run_cli: Run, command: list[str]) -> None:
+    done = run_cli(*command, "--help")
+    assert done.returncode == 0
+    if command:
+        assert done.stdout.count(f"  tracekit {command[0]}") >= 2
