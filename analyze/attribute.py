@@ -61,11 +61,9 @@ def _joined(host: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     host = _inherit(host, labels.filter(~what.is_in([PHASE_RANGE])), ("component", "part"))
     host = _inherit(host, labels.filter(what == LAYER_RANGE), ("layer",))
     host = _inherit(host, labels.filter(what == PHASE_RANGE), ("phase",))
-    split = labels.filter(pl.col("part") == "core").height > 0
-    whole_attention = (pl.col("component") == "attention") & (pl.col("part") == "")
     return host.with_columns(
         component=pl.col("component").fill_null(UNATTRIBUTED),
-        part=pl.when(whole_attention & pl.lit(split)).then(pl.lit("projections")).otherwise("part").fill_null(""),
+        part=pl.col("part").fill_null(""),
         layer=pl.col("layer").fill_null(""),
         phase=pl.col("phase").fill_null(NO_PHASE),
     )

@@ -19,6 +19,7 @@ from rich.text import Text
 from tracekit.analyze.attribute import OUTSIDE
 from tracekit.analyze.quality import Finding
 from tracekit.analyze.study import Study
+from tracekit.analyze.tables import REST
 from tracekit.components import COLOURS, COMPONENTS, PARTS
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
@@ -237,7 +238,7 @@ def _component_rows(cost: pl.DataFrame) -> Iterator[tuple[str, Style, pl.DataFra
                 yield sanitize(prefix + name), style, part_rows
                 continue
             for part in [*parts, *sorted(set(part_rows["part"]) - set(parts))]:
-                label = f"{prefix}{name}.{part}" if part else f"{prefix}{name}"
+                label = f"{prefix}{name}.{part or REST}"
                 yield sanitize(label), style, part_rows.filter(pl.col("part") == part)
 
 

@@ -33,9 +33,10 @@ _SNIFF_BYTES = 256 << 10
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that makes a point this point and no other. Two files with equal identities are repeats."""
 
-    model: str
+    model: str  # the user's label for it; the registered name unless two variants of one model are told apart
     length: float
     length_unit: str = "tokens"
+    architecture: str = ""
     batch: int = 1
     mode: str = "inference"
     attention: str = "default"

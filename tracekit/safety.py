@@ -69,12 +69,16 @@ def refuse_special_target(path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
-    """Open a temporary file beside `path`; on success it replaces `path`, on any failure nothing is left behind."""
+    """Open a temporary file beside `path`; on success it replaces `path`, on any failure nothing is left behind.
+
+    The file's `name` is the temporary path, so that what was written can be read back before it counts.
+    """
     refuse_special_target(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:60]}.", suffix=".tmp", dir=path.parent)
     try:
-        with os.fdopen(handle, mode) as file:
+        os.close(handle)
+        with open(name, mode) as file:  # noqa: PTH123
             yield file
             file.flush()
             os.fsync(file.fileno())

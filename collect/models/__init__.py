@@ -1,1 +1,27 @@
-"""The registry of models: one file per family, one registered entry per model."""
+"""The registry: one file per family, one entry per model. Listing it imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+import difflib
+
+from tracekit.errors import UsageError
+from tracekit.safety import sanitize
+
+from . import text
+from .entry import ModelEntry
+
+_ENTRIES: dict[str, ModelEntry] = {entry.name: entry for family in (text,) for entry in family.ENTRIES}
+
+
+def names() -> list[str]:
+    """The registered models, each family's baselines first."""
+    return list(_ENTRIES)
+
+
+def get(name: str) -> ModelEntry:
+    """The entry of a model. Raises UsageError with the nearest names when there is none."""
+    if name in _ENTRIES:
+        return _ENTRIES[name]
+    near = difflib.get_close_matches(name.lower(), _ENTRIES, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "see: tracekit models"
+    raise UsageError(f"unknown model '{sanitize(name)}': {hint}")

@@ -25,6 +25,7 @@ def annotated(span: Spans) -> list[Event]:
         span("tracekit::model#", 20, 960, mark),
         span("tracekit::layer#layer.0", 30, 700, mark),
         span("tracekit::attention#layer.0.attention", 40, 400, mark),
+        span("tracekit::attention.projections#layer.0.attention.query", 45, 110, mark),
         span("aten::linear", 50, 100),
         span("aten::addmm", 60, 80),
         span("tracekit::attention.core#fn:sdpa", 200, 150, mark),
@@ -45,7 +46,8 @@ def test_components_of_an_annotated_step(span: Spans, write: Writer) -> None:
         for phase, component, part, ns in trace.components().select("phase", "component", "part", "host_ns").iter_rows()
     }
     assert got == {
-        ("forward", "attention", "projections"): (400 - 150 - 20) * 1000,
+        ("forward", "attention", ""): (400 - 110 - 150 - 20) * 1000,
+        ("forward", "attention", "projections"): 110_000,
         ("forward", "attention", "core"): 150_000,
         ("forward", "attention", "mask"): 20_000,
         ("forward", "ffn", ""): 200_000,

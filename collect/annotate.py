@@ -1,0 +1,135 @@
+"""Named ranges for a model's parts: hooks on modules, wrappers on the functions that modules hide.
+
+Modules are walked outside-in: the first rule that speaks labels a subtree, its descendants inherit; only `positional`
+is split out of other components. Inside attention, linear layers are the part `projections`, and the attention function
+(or, where a model has none, the module that owns the projections) is the part `core`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import Any
+
+import torch
+from torch.profiler import record_function
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from tracekit.components import LAYER_RANGE, MASK_RANGE, MODEL_RANGE, Range, is_layer, judge
+
+_PROJECTIONS = (torch.nn.Linear,)
+_QUERY_NAMES = ("query", "q_proj", "q_lin", "q", "qkv", "query_key_value")
+_EAGER = "eager_attention_forward"
+# Functions in a model's own module, by name: what range a call of them opens.
+_FUNCTIONS: tuple[tuple[re.Pattern[str], str, str], ...] = (
+    (re.compile(r"create_\w*mask\w*|_?prepare_4d_\w+"), MASK_RANGE, ""),
+    (re.compile(_EAGER), "attention", "core"),
+    (re.compile(r"apply_rotary\w*"), "positional", ""),
+)
+
+
+def ranges_of(model: torch.nn.Module, components: bool = True) -> dict[torch.nn.Module, Range]:
+    """The range of every module that opens one: the model, its layers and, with `components`, its components."""
+    found = {model: Range(MODEL_RANGE, "", "")}
+    _walk(model, "", None, found, components, has_function=_has_attention_function(model))
+    return found
+
+
+def _walk(
+    module: torch.nn.Module,
+    path: str,
+    owner: str | None,
+    found: dict[torch.nn.Module, Range],
+    components: bool,
+    has_function: bool,
+) -> None:
+    for name, child in module.named_children():
+        here = f"{path}.{name}" if path else name
+        class_name = type(child).__name__
+        called = not isinstance(child, torch.nn.ModuleList | torch.nn.ModuleDict)  # containers have no forward
+        own = judge(class_name, name, in_layer=is_layer(type(module).__name__)) if called else None
+        label = own if owner is None or own == "positional" else None
+        part = _part(child, owner or label, has_function)
+        if called and child not in found:
+            if components and (label or part):
+                found[child] = Range(label or owner or "other", part, here)
+            elif owner is None and is_layer(class_name):
+                found[child] = Range(LAYER_RANGE, "", here)
+        _walk(child, here, label or owner, found, components, has_function)
+
+
+def _part(module: torch.nn.Module, component: str | None, has_function: bool) -> str:
+    """The part of attention that a module is, or ""."""
+    if component != "attention":
+        return ""
+    if isinstance(module, _PROJECTIONS):
+        return "projections"
+    owns = any(isinstance(getattr(module, name, None), _PROJECTIONS) for name in _QUERY_NAMES)
+    return "core" if owns and not has_function else ""
+
+
+def _has_attention_function(model: torch.nn.Module) -> bool:
+    return any(hasattr(namespace, _EAGER) for namespace in _namespaces(model))
+
+
+def _namespaces(model: torch.nn.Module) -> list[Any]:
+    """The Python modules that define the classes of a model, torch's own aside."""
+    names = {type(module).__module__ for module in model.modules()}
+    return [sys.modules[name] for name in sorted(names) if name in sys.modules and not name.startswith("torch.")]
+
+
+@contextmanager
+def annotated(model: torch.nn.Module, annotate: str = "components") -> Iterator[None]:
+    """Open named ranges whenever the model runs; `annotate` is `components`, `layers` or `none`.
+
+    Everything is taken off on exit, also after an error; the model and transformers are as they were before.
+    """
+    with ExitStack() as stack:
+        if annotate != "none":
+            for module, one in ranges_of(model, components=annotate == "components").items():
+                _hook(stack, module, one)
+        if annotate == "components":
+            _wrap_functions(stack, model)
+        yield
+
+
+def _hook(stack: ExitStack, module: torch.nn.Module, one: Range) -> None:
+    """Ranges around a module's forward; a list, because a module may run within itself."""
+    opened: list[record_function] = []
+
+    def before(*_: Any) -> None:
+        opened.append(record_function(one.name))
+        opened[-1].__enter__()
+
+    def after(*_: Any) -> None:
+        if opened:  # `before` may have been skipped by an error in an earlier hook
+            opened.pop().__exit__(None, None, None)
+
+    stack.callback(module.register_forward_pre_hook(before).remove)
+    stack.callback(module.register_forward_hook(after, always_call=True).remove)
+
+
+def _wrap_functions(stack: ExitStack, model: torch.nn.Module) -> None:
+    for namespace in _namespaces(model):
+        for name, function in list(vars(namespace).items()):
+            for pattern, what, part in _FUNCTIONS:
+                if callable(function) and pattern.fullmatch(name):
+                    label = "eager" if name == _EAGER else name
+                    setattr(namespace, name, _ranged(function, Range(what, part, f"fn:{label}")))
+                    stack.callback(setattr, namespace, name, function)
+    backends = type(ALL_ATTENTION_FUNCTIONS)._global_mapping
+    for name, function in list(backends.items()):
+        backends[name] = _ranged(function, Range("attention", "core", f"fn:{name}"))
+        stack.callback(backends.__setitem__, name, function)
+
+
+def _ranged(function: Callable[..., Any], one: Range) -> Callable[..., Any]:
+    @wraps(function)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        with record_function(one.name):
+            return function(*args, **kwargs)
+
+    return inner

@@ -1,0 +1,74 @@
+"""Latency, without profiler and without hooks; and the fixed work whose drift is the machine's.
+
+A sample is one step: wall time, CPU time of the process, and the time its threads were runnable but waited for a core
+(second field of `/proc/self/task/*/schedstat`), which tells a busy machine from a slow model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from tracekit.points import Calibration, Sample
+
+from . import device
+
+_MATMUL = 512  # side of the calibration matrices: about 0.27 GFLOP
+_COPY_BYTES = 16 << 20
+
+
+def run_delay_ns() -> int | None:
+    """Nanoseconds that this process's live threads have waited for a core since they began; None where unknown."""
+    total = 0
+    try:
+        for task in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a thread may end while we look
+                total += int((task / "schedstat").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return total
+
+
+def timed(step: Callable[[], object], where: str, sweep: str = "", number: int = 0) -> Sample:
+    """One sample of `step` on device `where`."""
+    device.synchronize(where)
+    delay = run_delay_ns()
+    unix = time.time()
+    cpu = time.process_time_ns()
+    wall = time.perf_counter_ns()
+    step()
+    device.synchronize(where)
+    wall = time.perf_counter_ns() - wall
+    cpu = time.process_time_ns() - cpu
+    after = run_delay_ns()
+    waited = None if delay is None or after is None else max(0, after - delay)
+    return Sample(wall_ns=wall, cpu_ns=cpu, run_delay_ns=waited, sweep=sweep, round=number, unix_s=unix)
+
+
+class Calibrator:
+    """The fixed work: a matrix product and a copy on the device, each timed once a round."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._a = torch.ones(_MATMUL, _MATMUL, device=where)
+        self._from = torch.ones(_COPY_BYTES // 4, device=where)
+        self._to = torch.empty_like(self._from)
+        self.measure(-1)  # first touches of memory and kernels are not the machine's drift
+
+    def measure(self, number: int) -> Calibration:
+        """Time both, in ns of wall time."""
+        matmul = timed(lambda: torch.mm(self._a, self._a), self._where)
+        copy = timed(lambda: self._to.copy_(self._from), self._where)
+        return Calibration(round=number, unix_s=matmul.unix_s, matmul_ns=matmul.wall_ns, copy_ns=copy.wall_ns)
+
+
+def resident_peak_bytes() -> int | None:
+    """The most memory this process has held resident (VmHWM), libraries included; None where unknown."""
+    with contextlib.suppress(OSError, StopIteration, ValueError, IndexError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) << 10
+    return None
