@@ -49,5 +49,7 @@ def _number(text: str, part: str) -> int:
     except ValueError:
         number = 0
     if not 0 < number < 1 << 31:
-        raise UsageError(f"'{sanitize(part)}' is no length; write 128,512 or 128:8192 (doubling) or 128:1024:128 (steps)")
+        raise UsageError(
+            f"'{sanitize(part)}' is no length; write 128,512 or 128:8192 (doubling) or 128:1024:128 (steps)"
+        )
     return number

@@ -204,7 +204,7 @@ def _attentions(request: Request, entry: ModelEntry, entries: Iterable[ModelEntr
     """
     if not request.attention:
         return [entry.check_attention(None)]
-    everywhere = [e for e in entries]
+    everywhere = list(entries)
     for name in request.attention:
         if not any(name in e.attention for e in everywhere):
             entry.check_attention(name)

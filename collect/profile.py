@@ -60,8 +60,6 @@ def run_profiled(step: Callable[[], object], where: str, steps: int, folder: Pat
     return path, Profile(steps=steps, warmup=WARMUP_STEPS, wall_ns=wall, exporter=exporter)
 
 
-
-
 def _export(prof: profile, folder: Path) -> tuple[Path, str]:
     """Export natively, parse, and export again in Python where that fails. Returns the file and the exporter."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +128,7 @@ def host_peak_bytes(exported: Path) -> int | None:
 
 
 def peak_memory(exported: Path, where: str, parameter_bytes: int, input_bytes: int, resident: int | None) -> PeakMemory:
-    """Peak memory of one step: the allocator's where it keeps one, else from [memory] events plus what lay there before."""
+    """Peak memory of one step: the allocator's where it keeps one, else [memory] events plus what lay there before."""
     known = {"parameter_bytes": parameter_bytes, "input_bytes": input_bytes, "resident_peak_bytes": resident}
     peak = device.peak_bytes(where)
     if peak is not None:

@@ -1,8 +1,8 @@
 """Make the points of a plan, one process each, and yield every result as it finishes.
 
-Length by length; the workers of one length live side by side for the latency rounds and take turns, so that drift of the
-machine hits all models alike. Then each, alone at work, is profiled and its file written. Nothing that is finished is lost
-or done again: a file takes its name when it is whole.
+Length by length; the workers of one length live side by side for the latency rounds and take turns, so that drift of
+the machine hits all models alike. Then each, alone at work, is profiled and its file written. Nothing that is finished
+is lost or done again: a file takes its name when it is whole.
 """
 
 from __future__ import annotations
@@ -141,9 +141,7 @@ def _measure_group(
             one.worker.close()
 
 
-def _time_in_turn(
-    live: list[_Live], effort: Effort, progress: Progress
-) -> list[tuple[_Live, PointFailedError]]:
+def _time_in_turn(live: list[_Live], effort: Effort, progress: Progress) -> list[tuple[_Live, PointFailedError]]:
     """Latency in interleaved rounds until every model is known well enough; returns those that failed on the way."""
     sweep = uuid.uuid4().hex[:8]
     failed: list[tuple[_Live, PointFailedError]] = []

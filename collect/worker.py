@@ -1,8 +1,9 @@
 """One point in its own process, driven over a pipe by JSON messages.
 
-The process is forked from a server that has torch and transformers loaded (`forkserver`; `spawn` where that is missing),
-so that every point has a clean heap and a crash, a kill or an OOM ends nothing but itself. Nothing is pickled on the way
-back. The child ignores Ctrl-C (its parent ends it), dies with its parent, and volunteers for the OOM killer.
+The process is forked from a server that has torch and transformers loaded (`forkserver`; `spawn` where that is
+missing), so that every point has a clean heap and a crash, a kill or an OOM ends nothing but itself. Nothing is pickled
+on the way back. The child ignores Ctrl-C (its parent ends it), dies with its parent, and volunteers for the OOM
+killer.
 """
 
 from __future__ import annotations

@@ -31,8 +31,12 @@ _FINE = ("ok", "cached", "oom", "skipped")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     what = parser.add_argument_group("what to measure")
-    what.add_argument("--model", action="append", default=[], metavar="[LABEL=]NAME", help="see: tracekit models (repeat)")
-    what.add_argument("--no-baseline", action="store_true", help="leave out the vanilla model that NAME is compared with")
+    what.add_argument(
+        "--model", action="append", default=[], metavar="[LABEL=]NAME", help="see: tracekit models (repeat)"
+    )
+    what.add_argument(
+        "--no-baseline", action="store_true", help="leave out the vanilla model that NAME is compared with"
+    )
     what.add_argument(
         "--lengths",
         action="append",
@@ -42,19 +46,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--batch", type=int, default=1, metavar="N", help="inputs in one step (default: 1)")
     what.add_argument(
-        "--attention", action="append", default=[], metavar="NAME", help="sdpa, eager, ... (repeat; default: sdpa where real)"
+        "--attention",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="sdpa, eager, ... (repeat; default: sdpa where real)",
     )
     what.add_argument("--dtype", default="float32", help="float32 (default), bfloat16, float16, float64")
     what.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1")
     what.add_argument("--preset", default="base", help="base (default: the published size) or tiny (for trying out)")
     what.add_argument(
-        "--set", action="append", default=[], dest="overrides", metavar="[MODEL.]KEY=VALUE", help="override the config (repeat)"
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="[MODEL.]KEY=VALUE",
+        help="override the config (repeat)",
     )
     what.add_argument("--annotate", default="components", help="components (default), layers, none")
     how = parser.add_argument_group("how to measure")
-    how.add_argument("--repeats", type=int, metavar="N", help="latency samples per point (default: until 1%% precise, 5 to 30)")
-    how.add_argument("--budget", type=float, metavar="SECONDS", help="time for the sweep (default: 1800 without --lengths)")
-    how.add_argument("--timeout", type=float, default=1800.0, metavar="SECONDS", help="for one step of one point (default: 1800)")
+    how.add_argument(
+        "--repeats", type=int, metavar="N", help="latency samples per point (default: until 1%% precise, 5 to 30)"
+    )
+    how.add_argument(
+        "--budget", type=float, metavar="SECONDS", help="time for the sweep (default: 1800 without --lengths)"
+    )
+    how.add_argument(
+        "--timeout", type=float, default=1800.0, metavar="SECONDS", help="for one step of one point (default: 1800)"
+    )
     how.add_argument("--threads", type=int, metavar="N", help="threads of torch (default: the usable cores)")
     how.add_argument("--seed", type=int, default=0, help="of weights and inputs (default: 0)")
     where = parser.add_argument_group("where to put it")
@@ -157,7 +176,9 @@ def _say_plan(console: Console, plan: Plan, out: Path, budget: float | None) -> 
     if plan.left_out:
         left = ", ".join(length_text(n) for n in sorted({p.identity.length for p in plan.left_out}))
         more = f"--budget {(budget or 0) * 4:.0f}"
-        lines.append(f"      left out, as they pass the budget of {budget or 0:,.0f} s: {left} (more with {more} or --lengths)")
+        lines.append(
+            f"      left out, as they pass the budget of {budget or 0:,.0f} s: {left} (more with {more} or --lengths)"
+        )
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
 
@@ -209,7 +230,9 @@ def _say_results(console: Console, results: list[Result], out: Path, interrupted
     said = ", ".join(f"{number} {status}" for status, number in counts.items()) or "nothing made"
     console.print(f"{'interrupted; kept: ' if interrupted else ''}{said}", markup=False, soft_wrap=True)
     if counts["ok"] + counts["cached"]:
-        console.print(f"traces are in {sanitize(out)}; next: tracekit report {sanitize(out)}", markup=False, soft_wrap=True)
+        console.print(
+            f"traces are in {sanitize(out)}; next: tracekit report {sanitize(out)}", markup=False, soft_wrap=True
+        )
 
 
 def _document(args: argparse.Namespace, plan: Plan, results: list[Result]) -> str:
@@ -232,5 +255,3 @@ def _document(args: argparse.Namespace, plan: Plan, results: list[Result]) -> st
     ]
     cost = {"seconds": round(plan.seconds, 1), "bytes": plan.disk_bytes}
     return envelope("collect", [str(args.out)], points=rows, plan={"points": planned, "about": cost})
-
-

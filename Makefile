@@ -1,0 +1,43 @@
+# Everything goes through `make install`: a virtual environment with what requirements.lock pins.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: help install demo test lint format types lock clean
+
+help: ## show this
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## make .venv and install everything, pinned
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: install ## collect BERT and Longformer (2 layers) from 128 to 2,048 tokens and report
+	$(BIN)/tracekit collect --model bert --model longformer --set num_hidden_layers=2 --lengths 128:2048 --out demo/traces
+	$(BIN)/tracekit report demo/traces --html demo/report.html
+
+test: install ## run the whole test suite
+	$(BIN)/python -m pytest
+
+lint: install ## ruff, format check, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+types: install ## mypy, strict
+	$(BIN)/mypy
+
+format: install ## format the code
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+lock: ## resolve requirements.lock anew from pyproject.toml, in a scratch environment
+	sh tools/lock.sh $(PYTHON)
+
+clean: ## remove the environment and what the tools left behind
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

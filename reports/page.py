@@ -1,0 +1,37 @@
+"""What every HTML page of ours shares: templates that escape, data that cannot break out, hashes for the policy."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+from importlib import resources
+from typing import Any
+
+import jinja2
+
+_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """Our templates, with escaping always on (by default Jinja2 leaves `*.html.j2` unescaped)."""
+    loader = jinja2.PackageLoader("tracekit.reports", "templates")
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+
+
+def json_block(data: Any) -> str:
+    """JSON for a `<script type="application/json">` element: no name in it can end the element or open another."""
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
+
+
+def static(name: str) -> str:
+    """The text of a vendored or own static file."""
+    return resources.files("tracekit.reports.static").joinpath(name).read_text(encoding="utf-8")
+
+
+def policy_hash(text: str) -> str:
+    """The source expression that lets exactly this inline script or style through a content security policy."""
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
