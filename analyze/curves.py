@@ -34,6 +34,9 @@ LATENCY: dict[str, Any] = {
 THROUGHPUT: dict[str, Any] = {"best_batch": pl.Int64, "samples_per_s": pl.Float64, "tokens_per_s": pl.Float64}
 PEAK_MEMORY: dict[str, Any] = {"peak_bytes": pl.Int64, "parameter_bytes": pl.Int64, "method": pl.String}
 
+# Run delay over wall time above which a machine counts as busy: measured 0.003 quiet, 0.64 contended, on two cores.
+BUSY_SHARE = 0.05
+
 # What may tell two curves of one model apart, in the order in which a label names it.
 _VARIANT_FIELDS = (
     "attention",
@@ -70,7 +73,7 @@ def identity(point: Point, series: str) -> dict[str, Any]:
 def latency(point: Point) -> dict[str, Any] | None:
     """Median, quartiles (lo, hi) and minimum of the unprofiled wall times, in ns; None without samples.
 
-    `run_delay_share` is the time that threads waited for a core over wall time: above 0.05 the machine was busy.
+    `run_delay_share` is the time that threads waited for a core over wall time: above BUSY_SHARE the machine was busy.
     """
     walls = [float(sample.wall_ns) for sample in point.samples]
     if not walls:

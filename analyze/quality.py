@@ -45,6 +45,11 @@ _KNOWN: dict[str, tuple[str, str, str]] = {
         "no component can be told: the file has neither tracekit ranges nor nn.Module frames",
         "collect with tracekit, or profile with with_stack=True",
     ),
+    "busy_machine": (
+        "warning",
+        "threads waited for a core for more than 5% of the time: latencies are too long",
+        "collect these points again on a quiet machine (--force)",
+    ),
     "skipped_file": ("note", "not a profiler trace; left out", ""),
     "unreadable_file": ("error", "this file could not be read; left out", "collect it again"),
 }

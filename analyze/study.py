@@ -179,7 +179,11 @@ class Study:
     @cached_property
     def findings(self) -> list[Finding]:
         """The findings of all files, each naming its file where the study has more than one."""
-        found = list(self.load_findings)
+        busy = self.latency().filter(pl.col("run_delay_share") > curves.BUSY_SHARE)
+        noted = Findings()
+        for series, length in busy.select("series", "length").iter_rows():
+            noted.add("busy_machine", f"{sanitize(series)} at {length:,g}" + (" and others" if busy.height > 1 else ""))
+        found = [*self.load_findings, *noted.listed()]
         for trace in self.traces:
             for finding in trace.findings:
                 where = f"{sanitize(trace.path.name)}: {finding.where}".rstrip(": ")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
 import torch
 
 
@@ -36,3 +39,16 @@ def activities(device: str) -> list[torch.profiler.ProfilerActivity]:
     """What the profiler records on this device."""
     host = [torch.profiler.ProfilerActivity.CPU]
     return [*host, torch.profiler.ProfilerActivity.CUDA] if device.startswith("cuda") else host
+
+
+def facts(device: str) -> dict[str, Any]:
+    """What to know of the device beside the host: name, memory, driver's CUDA; empty for the CPU."""
+    if not device.startswith("cuda"):
+        return {}
+    found: dict[str, Any] = {}
+    with contextlib.suppress(Exception):
+        properties = torch.cuda.get_device_properties(device)
+        found["gpu"] = properties.name
+        found["gpu_memory_bytes"] = properties.total_memory
+        found["cuda"] = torch.version.cuda
+    return found

@@ -1,4 +1,7 @@
-"""Facts of the machine, one small function each. A fact that cannot be had is left out, never an error."""
+"""Facts of the machine, one small function each. A fact that cannot be had is left out, never an error.
+
+Called in the collector, not in a worker: a worker's main thread is pinned to one core.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import contextlib
 import os
 import platform
 import socket
-import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import tracekit
 
 
 def cpu_model() -> str:
@@ -22,8 +26,14 @@ def cpu_model() -> str:
 
 
 def usable_cores() -> int:
-    """How many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many physical cores this process may run on; hardware threads of one core count once."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    cpus = os.sched_getaffinity(0)
+    with contextlib.suppress(OSError):
+        siblings = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+        return len({Path(siblings.format(cpu)).read_text() for cpu in cpus})
+    return len(cpus)
 
 
 def memory_bytes() -> int:
@@ -41,21 +51,15 @@ def frequency_governor() -> str:
     return Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
 
 
-def host_name() -> str:
-    """The name of the machine."""
-    return socket.gethostname()
-
-
 _FACTS: dict[str, Callable[[], Any]] = {
+    "host_name": socket.gethostname,
     "cpu_model": cpu_model,
     "cores": os.cpu_count,
     "usable_cores": usable_cores,
     "memory_bytes": memory_bytes,
     "load_average": load_average,
     "frequency_governor": frequency_governor,
-    "host_name": host_name,
     "system": platform.platform,
-    "python": platform.python_version,
 }
 
 
@@ -75,14 +79,36 @@ def machine_id() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a measurement depends on; torch's own string where torch is loaded (it names the build)."""
-    import tracekit
-
+    """Versions of what a measurement depends on, without importing it."""
     found = {"tracekit": tracekit.__version__, "python": platform.python_version()}
     for package in ("torch", "transformers", "numpy"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        found["torch"] = str(torch.__version__)
     return found
+
+
+def available_bytes() -> int | None:
+    """Memory that could be had without swapping; None where unknown."""
+    return _kilobytes(Path("/proc/meminfo"), "MemAvailable")
+
+
+def resident_peak_bytes() -> int | None:
+    """The most memory this process has held resident, libraries included; None where unknown."""
+    return _kilobytes(Path("/proc/self/status"), "VmHWM")
+
+
+def _kilobytes(path: Path, key: str) -> int | None:
+    with contextlib.suppress(OSError, StopIteration, ValueError, IndexError):
+        line = next(line for line in path.read_text().splitlines() if line.startswith(key))
+        return int(line.split()[1]) << 10
+    return None
+
+
+def kernel_oom_kills() -> int:
+    """How many processes the kernel has ended for want of memory, here and in our control group; 0 where unknown."""
+    total = 0
+    for path in (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events")):
+        with contextlib.suppress(OSError, ValueError):
+            fields = dict(line.split() for line in path.read_text().splitlines())
+            total += int(fields.get("oom_kill", 0))
+    return total

@@ -24,6 +24,8 @@ from tracekit.components import COLOURS, COMPONENTS, PARTS
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
+from .verdicts import CAVEAT, against_first
+
 _WIDE = 120  # columns from which tables show more than one figure a cell
 _NAME = {80: 34, _WIDE: 60}
 _SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -98,43 +100,11 @@ def _rate(value: float) -> str:
 
 
 def _versus(latency: pl.DataFrame) -> RenderableType:
-    """A sentence for each pair of curves: at which measured lengths the later one is faster than the first."""
-    lines: list[Text] = []
-    for (unit,), group in latency.group_by("length_unit", maintain_order=True):
-        names = group["series"].unique(maintain_order=True).to_list()
-        base = group.filter(pl.col("series") == names[0])
-        for name in names[1:]:
-            pair = (
-                group.filter(pl.col("series") == name)
-                .join(base, on=["length", "batch", "mode"], suffix="_base")
-                .sort("length")
-            )
-            if pair.height:
-                lines.append(_sentence(name, names[0], pair, str(unit)))
-    if lines:
-        lines.append(Text("by medians at the measured lengths, one machine; no interval is implied", style="dim"))
-    return Group(*lines) if lines else Text("one curve: nothing to compare it with", style="dim")
-
-
-def _sentence(name: str, base: str, pair: pl.DataFrame, unit: str) -> Text:
-    faster = pair.filter(pl.col("median_ns") < pl.col("median_ns_base"))["length"].to_list()
-    lengths = pair["length"].to_list()
-    if not faster:
-        verdict = f"slower than {base} at every measured length, {_span(lengths, unit)}"
-    elif len(faster) == len(lengths):
-        verdict = f"faster than {base} at every measured length, {_span(lengths, unit)}"
-    elif faster == lengths[-len(faster) :]:
-        before = length_text(lengths[-len(faster) - 1])
-        verdict = f"faster than {base} from {length_text(faster[0], unit)} on (slower up to {before})"
-    else:
-        verdict = f"faster than {base} at {', '.join(length_text(x) for x in faster)} {unit}"
-    return Text.assemble((sanitize(name), "bold"), " is ", sanitize(verdict, None))
-
-
-def _span(lengths: Sequence[float], unit: str) -> str:
-    if len(lengths) == 1:
-        return length_text(lengths[0], unit)
-    return f"{length_text(lengths[0])} to {length_text(lengths[-1], unit)}"
+    verdicts = against_first(latency)
+    if not verdicts:
+        return Text("one curve: nothing to compare it with", style="dim")
+    lines = [Text.assemble((sanitize(v.series), "bold"), " is ", sanitize(v.text, None)) for v in verdicts]
+    return Group(*lines, Text(CAVEAT, style="dim"))
 
 
 def _by_length(

@@ -32,7 +32,7 @@ COLOURS: Mapping[str, str] = MappingProxyType(
 )
 COMPONENTS = tuple(COLOURS)
 PART_COLOURS: Mapping[str, str] = MappingProxyType(
-    {"attention.projections": "#4C9CCB", "attention.core": "#0072B2", "attention.mask": "#99C7E0"}
+    {"attention.projections": "#6DB3DE", "attention.core": "#1B87C9", "attention.mask": "#B5D9EE"}
 )
 PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType({"attention": ("projections", "core", "mask")})
 
