@@ -16,6 +16,7 @@ from tracekit.safety import sanitize
 
 BLOCK = 4 << 20
 _COMPRESSED = 256 << 10
+_DAMAGE: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub says an instance
 _GZIP = b"\x1f\x8b"
 _FOREIGN = {
     b"PK": "a zip archive: unpack it first",
@@ -75,7 +76,7 @@ class Stream(AbstractContextManager["Stream"]):
             self._inflater = _inflater()
         try:
             part: bytes = self._inflater.decompress(self._pending, size)
-        except isal_zlib.error as error:
+        except _DAMAGE as error:
             self.damage = str(error)
             return b""
         self._pending = self._inflater.unused_data if self._inflater.eof else self._inflater.unconsumed_tail

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import altair as alt
 import polars as pl
 
 from tracekit.components import COLOURS, COMPONENTS, PART_COLOURS, PARTS
+
+_Chart = TypeVar("_Chart", alt.Chart, alt.LayerChart)
 
 # Curves: Okabe-Ito hues ordered so that the first ones differ most, in lightness too; shapes repeat the distinction.
 CURVE_COLOURS = ("#2B8CC4", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C564B")
@@ -24,7 +26,7 @@ _NUMBER = "format(datum.value, ',~r')"
 
 
 def _data(table: pl.DataFrame, dataset: str | None) -> Any:
-    return alt.NamedData(name=dataset) if dataset else alt.Data(values=table.to_dicts())
+    return alt.NamedData(name=dataset) if dataset else alt.InlineData(values=table.to_dicts())
 
 
 def curve(
@@ -76,7 +78,8 @@ def curve(
         low, high = alt.Y(f"{band[0]}:Q", title=title, scale=y_scale, axis=y_axis), alt.Y2(f"{band[1]}:Q")
         layers.insert(0, base.mark_area(opacity=0.18).encode(color=quiet, y=low, y2=high))
     both = alt.layer(*layers).resolve_legend(color="independent", shape="independent")
-    return _themed(both.properties(width="container", height=300, description=description))
+    chart: alt.LayerChart = both.properties(width="container", height=300, description=description)
+    return _themed(chart)
 
 
 def log_ticks(values: Sequence[float | None]) -> list[float]:
@@ -141,7 +144,7 @@ def components(
     value, title = ("fraction", "share of the step") if share else ("step_ms", "host time of one step (ms)")
     axis = alt.Axis(format="%" if share else ",~r", tickCount=5, gridOpacity=0.2, domain=False, ticks=False)
     key = alt.Legend(title=None, orient="right", symbolType="square") if legend else None
-    chart = (
+    chart: alt.Chart = (
         alt.Chart(_data(table, dataset))
         .mark_bar(stroke=None)
         .encode(
@@ -168,12 +171,13 @@ def components(
     return _themed(chart)
 
 
-def _themed(chart: Any) -> Any:
+def _themed(chart: _Chart) -> _Chart:
     text = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
     lines = {"domainColor": "currentColor", "tickColor": "currentColor", "gridColor": "currentColor"}
-    return (
+    themed: _Chart = (
         chart.configure(background="transparent", font=_FONT)
         .configure_view(stroke=None)
         .configure_axis(titleFontWeight="normal", titlePadding=10, **text, **lines)
         .configure_legend(**text)
     )
+    return themed

@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole parser. Command modules are imported (they are light), their work is not."""
     parser = _Parser(prog="tracekit", description=tracekit.__doc__.splitlines()[0])
     parser.add_argument("--version", action=_Version, nargs=0, help="show versions and exit")
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("-q", "--quiet", action="store_true", help="print results and errors only")
     common.add_argument("-v", "--verbose", action="count", default=0, help="say more on stderr (repeat for more)")
     common.add_argument("--json", action="store_true", help="print one JSON object on stdout")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,11 +17,11 @@ from tracekit.errors import TraceError
 from tracekit.points import Identity, PeakMemory, Point, Sample
 
 
-def point(**overrides: object) -> Point:
+def point(**overrides: Any) -> Point:
     identity = Identity(model="bert", length=512, overrides={"num_hidden_layers": 2}, machine="m")
     return Point(
         identity=identity, samples=[Sample(wall_ns=5, cpu_ns=4)], memory=PeakMemory(bytes=7, method="x"), **overrides
-    )  # type: ignore[arg-type]
+    )
 
 
 def write(path: Path, one: Point, compress: bool = True) -> Path:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tracekit.errors import EXIT_OK, UsageError
+
+if TYPE_CHECKING:
+    from tracekit.analyze.study import Study
 
 SUMMARY = "show latency, memory and where the time goes, for points or any PyTorch trace"
 EXAMPLES = ("tracekit report traces/", "tracekit report traces/ --html report.html")
@@ -73,7 +77,7 @@ def _inputs(args: argparse.Namespace) -> tuple[list[Path], Path | None]:
     return paths, Path(html) if html else beside / "report.html"
 
 
-def _write_html(study: object, path: Path) -> Path:
+def _write_html(study: Study, path: Path) -> Path:
     from tracekit.reports.html import write_html
 
-    return write_html(study, path)  # type: ignore[arg-type]
+    return write_html(study, path)
