@@ -1,0 +1,165 @@
+"""Studies: folders of points, what their curves are called, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tracekit
+from tracekit import points
+from tracekit.analyze import curves
+from tracekit.analyze.study import Study, Trace, load, load_study
+from tracekit.errors import TraceError
+from tracekit.points import Identity, PeakMemory, Point, Sample, Trial
+
+Spans = Callable[..., dict[str, Any]]
+
+
+def make(
+    model: str = "bert", length: float = 128, walls: tuple[int, ...] = (90, 100, 130, 140), **fields: Any
+) -> Point:
+    names = set(Identity.__struct_fields__)
+    identity = Identity(model=model, length=length, **{k: v for k, v in fields.items() if k in names})
+    samples = [Sample(wall_ns=w, cpu_ns=w // 2, run_delay_ns=w // 10) for w in walls]
+    rest = {k: v for k, v in fields.items() if k not in names}
+    return Point(**{"identity": identity, "tokens": int(length), "samples": samples, **rest})
+
+
+def store(folder: Path, point: Point, events: list[dict[str, Any]]) -> Path:
+    path = point.identity.path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(points.header(point) + b'"traceEvents": ' + json.dumps(events).encode() + b"}")
+    return path
+
+
+@pytest.fixture
+def events(span: Spans) -> list[dict[str, Any]]:
+    return [span("tracekit::model#", 0, 100, "user_annotation"), span("aten::mm", 10, 50)]
+
+
+def test_latency_is_median_and_quartiles_of_the_samples() -> None:
+    row = curves.latency(make())
+    assert row == {
+        "median_ns": 115.0,
+        "lo_ns": 97.5,
+        "hi_ns": 132.5,
+        "min_ns": 90.0,
+        "samples": 4,
+        "cpu_median_ns": 57.5,
+        "run_delay_share": pytest.approx(46 / 460),
+    }
+    one = curves.latency(make(walls=(7,)))
+    assert one is not None
+    assert (one["lo_ns"], one["median_ns"], one["hi_ns"]) == (7, 7, 7)
+    assert curves.latency(make(walls=())) is None
+
+
+def test_throughput_is_the_best_trial() -> None:
+    trials = [
+        Trial(batch=1, samples_ns=[10**9]),
+        Trial(batch=4, samples_ns=[2 * 10**9, 10**9, 2 * 10**9]),
+        Trial(batch=8, samples_ns=[]),
+    ]
+    assert curves.throughput(make(throughput=trials)) == {"best_batch": 4, "samples_per_s": 2.0, "tokens_per_s": 256.0}
+    assert curves.throughput(make()) is None
+
+
+def test_labels_name_only_what_varies() -> None:
+    def named(*given: Point) -> list[str]:
+        return list(curves.labels(given).values())
+
+    assert named(make(attention="sdpa"), make(attention="sdpa", length=256)) == ["bert"]
+    assert named(make(attention="sdpa"), make("longformer", attention="eager")) == ["bert (sdpa)", "longformer (eager)"]
+    assert named(make(batch=1), make(batch=8)) == ["bert (batch 1)", "bert (batch 8)"]
+    assert named(make(overrides={}), make(overrides={"a": 1})) == ["bert (no overrides)", "bert (a=1)"]
+    assert len(set(named(make(architecture="x"), make(architecture="y")))) == 2
+
+
+def test_a_folder_is_a_study_baseline_first(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+    memory = PeakMemory(bytes=5, method="m", parameter_bytes=3)
+    for length in (256, 128):
+        store(tmp_path, make("alpha", length, baseline="bert", memory=memory), events)
+        store(tmp_path, make("bert", length), events)
+    failed = make("bert", 512, status="oom", reason="no room", walls=())
+    failed.identity.path(tmp_path, points.FAILED_SUFFIX).write_bytes(points.encode(failed))
+    study = load(tmp_path)
+    assert isinstance(study, Study)
+    assert [(p.identity.model, p.identity.length) for p in study.points] == [
+        ("bert", 128),
+        ("bert", 256),
+        ("alpha", 128),
+        ("alpha", 256),
+        ("bert", 512),
+    ]
+    assert study.latency().select("series", "length").rows() == [
+        ("bert", 128),
+        ("bert", 256),
+        ("alpha", 128),
+        ("alpha", 256),
+    ]
+    assert study.peak_memory()["peak_bytes"].to_list() == [5, 5]
+    assert study.failures().select("length", "status", "reason").rows() == [(512, "oom", "no room")]
+    assert study.throughput().columns == [*curves.IDENTITY, *curves.THROUGHPUT]
+    components = study.components()
+    assert components.columns[: len(curves.IDENTITY)] == list(curves.IDENTITY)
+    assert components.group_by("series").len().height == 2
+    assert [f.code for f in study.findings] == ["busy_machine"]  # samples waited for a tenth of their time
+    assert "table" in study._repr_html_()
+
+
+def test_unreadable_and_other_files_are_findings(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+    store(tmp_path, make(), events)
+    (tmp_path / "settings.json").write_text('{"a": 1}')
+    (tmp_path / "cut.json").write_text('{"traceEvents": [')
+    (tmp_path / "damaged.json").write_text('{"tracekit": {"identity": 3}, "traceEvents": []}')
+    (tmp_path / "bad.failed.json").write_text("nonsense")
+    study = load_study([tmp_path])
+    found = {f.code: f.count for f in study.load_findings}
+    assert found == {"skipped_file": 1, "unreadable_file": 3}
+
+
+@pytest.mark.parametrize("content", [None, {"a.json": "{}"}, {"a.json": '{"traceEvents": [{'}])
+def test_folders_without_traces_are_errors(tmp_path: Path, content: dict[str, str] | None) -> None:
+    for name, text in (content or {}).items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(TraceError, match="no traces"):
+        load(tmp_path)
+
+
+def test_a_file_is_a_trace_and_a_damaged_header_a_finding(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+    trace = load(store(tmp_path, make(), events))
+    assert isinstance(trace, Trace)
+    assert trace.point == make()
+    odd = tmp_path / "odd.json"
+    odd.write_text(json.dumps({"traceEvents": events, "tracekit": {"identity": 3}}))
+    damaged = Trace(odd)
+    assert damaged.point is None
+    assert "header_damaged" in [f.code for f in damaged.findings]
+    newer = Trace(store(tmp_path, make(schema=99, length=7), events))
+    assert [f.code for f in newer.findings] == ["newer_schema"]
+
+
+def test_several_paths_are_one_study(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+    store(tmp_path / "a", make(), events)
+    single = tmp_path / "b.json"
+    single.write_text(json.dumps({"traceEvents": events}))
+    study = load_study([tmp_path / "a", single])
+    assert study.components()["series"].unique(maintain_order=True).to_list() == ["bert", "b.json"]
+    assert study.title == "a + b.json"
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="no such file"):
+        load(tmp_path / "none")
+
+
+def test_public_names_resolve() -> None:
+    assert tracekit.load is load
+    assert tracekit.Study is Study
+    with pytest.raises(AttributeError):
+        _ = tracekit.nonsense
+    assert set(tracekit.__all__) >= {"load", "sweep", "write_html", "Study", "Trace"}
