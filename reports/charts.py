@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import altair as alt
 import polars as pl
 
-from tracekit.components import COLOURS, COMPONENTS, PART_COLOURS, PARTS
+from tracekit.components import PALETTE
 
 _Chart = TypeVar("_Chart", alt.Chart, alt.LayerChart)
 
@@ -115,33 +115,17 @@ def throughput(table: pl.DataFrame, dataset: str | None = None) -> alt.LayerChar
     return curve(table, "samples_per_s", "inputs per second", description, None, dataset)
 
 
-def component_domain() -> tuple[list[str], list[str]]:
-    """Every label a component bar can have, in palette order, and its colour; parts come before their parent's rest."""
-    labels: list[str] = []
-    colours: list[str] = []
-    for component in COMPONENTS:
-        for part in PARTS.get(component, ()):
-            labels.append(f"{component}.{part}")
-            colours.append(PART_COLOURS[f"{component}.{part}"])
-        labels.append(component)
-        colours.append(COLOURS[component])
-    return labels, colours
-
-
 def components(
     table: pl.DataFrame, *, share: bool = False, legend: bool = True, dataset: str | None = None
 ) -> alt.Chart:
     """Host time of one profiled step by component, stacked, one bar a length.
 
-    Columns label (component or component.part), order, length_text, length, length_unit, step_ms, fraction. `share`
-    shows fractions of the step instead of time.
+    Columns as `breakdown.host_time` gives them, with `ms`. `share` shows fractions of the step instead of time.
     """
-    labels, colours = component_domain()
-    known = dict(zip(labels, colours, strict=True))
     present = set(table["label"])
-    shown = [label for label in labels if label in present]
+    shown = [label for label in PALETTE if label in present]
     unit = ", ".join(u for u in table["length_unit"].unique().sort() if u)
-    value, title = ("fraction", "share of the step") if share else ("step_ms", "host time of one step (ms)")
+    value, title = ("fraction", "share of the step") if share else ("ms", "host time of one step (ms)")
     axis = alt.Axis(format="%" if share else ",~r", tickCount=5, gridOpacity=0.2, domain=False, ticks=False)
     key = alt.Legend(title=None, orient="right", symbolType="square") if legend else None
     chart: alt.Chart = (
@@ -156,13 +140,13 @@ def components(
             ),
             y=alt.Y(f"{value}:Q", title=title, stack="zero", axis=axis),
             color=alt.Color(
-                "label:N", scale=alt.Scale(domain=shown, range=[known[label] for label in shown]), legend=key
+                "label:N", scale=alt.Scale(domain=shown, range=[PALETTE[label] for label in shown]), legend=key
             ),
             order=alt.Order("order:Q", sort="ascending"),
             tooltip=[
                 alt.Tooltip("label:N", title="component"),
                 alt.Tooltip("length_text:N", title="length"),
-                alt.Tooltip("step_ms:Q", title="ms per step", format=",.4~r"),
+                alt.Tooltip("ms:Q", title="ms", format=",.4~r"),
                 alt.Tooltip("fraction:Q", title="share", format=".1%"),
             ],
         )

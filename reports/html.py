@@ -14,13 +14,14 @@ import polars as pl
 from markupsafe import Markup
 
 import tracekit
-from tracekit.analyze.attribute import OUTSIDE
 from tracekit.analyze.quality import Finding
+from tracekit.components import PALETTE
 from tracekit.points import Point
 from tracekit.safety import atomic_write, sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
 from . import charts
+from .breakdown import WHOLE_TRACE, device_time, host_time
 from .page import environment, json_block, policy_hash, static
 from .verdicts import CAVEAT, against_first
 
@@ -65,7 +66,8 @@ def render(study: StudyLike) -> str:
     sources = " ".join(map(policy_hash, scripts))
     policy = f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; img-src data: blob:"
     latency = study.latency()
-    components = _components(study.components())
+    components = study.components()
+    bars = host_time(components).with_columns(ms=pl.col("value_ns") / 1e6)
     operators = _operators(study.operators())
     curves = _curves(study, latency)
     context = {
@@ -74,14 +76,15 @@ def render(study: StudyLike) -> str:
         "policy": policy,
         "style": Markup(style),
         "scripts": [Markup(script) for script in scripts],
-        "data": Markup(json_block(_page_data(curves, components, operators))),
+        "data": Markup(json_block(_page_data(curves, bars, operators))),
         "summary": _summary(study.points),
         "verdicts": against_first(latency),
         "caveat": CAVEAT,
         "curves": curves,
-        "legend": _legend(components),
-        "component_tables": _component_tables(components),
-        "stepped": bool((components["steps"] > 0).any()),
+        "legend": [(label, colour) for label, colour in PALETTE.items() if label in set(bars["label"])],
+        "component_tables": _breakdown_tables(bars),
+        "stepped": bool(bars["stepped"].any()),
+        "device_tables": _breakdown_tables(device_time(components)),
         "device": _device(study.device_launches()),
         "failures": _failures(study.failures()),
         "findings": study.findings,
@@ -143,47 +146,20 @@ def _curve(
 # -- components and operators
 
 
-def _components(table: pl.DataFrame) -> pl.DataFrame:
-    """Rows of the profiled step with label, order, and share of the step; what ran beside the steps is left out."""
-    stepped = pl.col("steps").max().over("series", "length") > 0
-    inside = table.filter((pl.col("phase") != OUTSIDE) & (pl.col("host_ns") > 0))
-    order = {label: i for i, label in enumerate(charts.component_domain()[0])}
-    label = pl.when(pl.col("part") == "").then("component").otherwise(pl.format("{}.{}", "component", "part"))
-    grouped = (
-        inside.with_columns(
-            label=pl.when(label.is_in(list(order))).then(label).otherwise("component"),
-            step_ms=pl.when(stepped).then("step_ns").otherwise("host_ns").fill_null(0) / 1e6,
-        )
-        .group_by("series", "length", "length_unit", "label", maintain_order=True)
-        .agg(pl.col("step_ms").sum(), pl.col("steps").max(), pl.col("device_ns").sum())
-    )
-    total = pl.col("step_ms").sum().over("series", "length")
-    return grouped.with_columns(
-        fraction=pl.when(total > 0).then(pl.col("step_ms") / total).otherwise(0.0),
-        order=pl.col("label").replace_strict(order, default=len(order), return_dtype=pl.Int64),
-        length_text=_length_text(),
-    ).sort("length", "order", maintain_order=True)
-
-
-def _length_text() -> pl.Expr:
-    spelled = pl.col("length").map_elements(length_text, return_dtype=pl.String)
-    return pl.when(pl.col("length").is_null()).then(pl.lit("whole trace")).otherwise(spelled)
-
-
-def _component_tables(components: pl.DataFrame) -> list[dict[str, Any]]:
+def _breakdown_tables(rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """A table per curve: labels down, lengths across, and the total."""
     tables: list[dict[str, Any]] = []
-    for (series,), group in components.group_by("series", maintain_order=True):
+    for (series,), group in rows.group_by("series", maintain_order=True):
         lengths = group["length_text"].unique(maintain_order=True).to_list()
         cells = {(row["label"], row["length_text"]): row for row in group.to_dicts()}
-        labels = group.sort("order")["label"].unique(maintain_order=True).to_list()
         body = []
-        for label in labels:
-            rows = [cells.get((label, n)) for n in lengths]
+        for label in group.sort("order")["label"].unique(maintain_order=True):
+            found = [cells.get((label, length)) for length in lengths]
             body.append(
-                [label, *(f"{duration(r['step_ms'] * 1e6)} ({percent(r['fraction'])})" if r else "-" for r in rows)]
+                [label, *(f"{duration(r['value_ns'])} ({percent(r['fraction'])})" if r else "-" for r in found)]
             )
-        totals = {n: sum(r["step_ms"] for (_, at), r in cells.items() if at == n) for n in lengths}
-        body.append(["total", *(duration(totals[n] * 1e6) for n in lengths)])
+        totals = dict(group.group_by("length_text").agg(pl.col("value_ns").sum()).iter_rows())
+        body.append(["total", *(duration(totals[length]) for length in lengths)])
         tables.append({"series": series, "head": ["component", *lengths], "body": body})
     return tables
 
@@ -204,29 +180,23 @@ def _operators(table: pl.DataFrame) -> pl.DataFrame:
     columns = ["series", "length", "name", "kind", "component", *sums, "rest"]
     both = pl.concat([shown.select(columns), rest.select(columns)])
     return both.with_columns(
-        pl.col("name").map_elements(sanitize, return_dtype=pl.String), length_text=_length_text()
+        pl.col("name").map_elements(sanitize, return_dtype=pl.String),
+        length_text=pl.col("length").map_elements(length_text, return_dtype=pl.String).fill_null(WHOLE_TRACE),
     ).drop("length")
 
 
-def _page_data(curves: list[dict[str, Any]], components: pl.DataFrame, operators: pl.DataFrame) -> dict[str, Any]:
+def _page_data(curves: list[dict[str, Any]], bars: pl.DataFrame, operators: pl.DataFrame) -> dict[str, Any]:
     """What the page's script reads: specifications, and every table once, column by column."""
-    bars = {"legend": False, "dataset": "bars"}
     return {
         "curves": {c["id"]: {"spec": c["spec"], "rows": c["rows"]} for c in curves},
         "components": {
-            "time": charts.components(components, share=False, **bars).to_dict(),  # type: ignore[arg-type]
-            "share": charts.components(components, share=True, **bars).to_dict(),  # type: ignore[arg-type]
-            "table": components.drop("steps", "length_unit").to_dict(as_series=False),
+            "time": charts.components(bars, share=False, legend=False, dataset="bars").to_dict(),
+            "share": charts.components(bars, share=True, legend=False, dataset="bars").to_dict(),
+            "table": bars.drop("value_ns", "stepped", "length_unit").to_dict(as_series=False),
         },
         "operators": operators.to_dict(as_series=False),
-        "colours": dict(zip(*charts.component_domain(), strict=True)),
+        "colours": dict(PALETTE),
     }
-
-
-def _legend(components: pl.DataFrame) -> list[tuple[str, str]]:
-    """Label and colour of every component that occurs, in palette order."""
-    present = set(components["label"])
-    return [(label, colour) for label, colour in zip(*charts.component_domain(), strict=True) if label in present]
 
 
 # -- what to know

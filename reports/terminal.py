@@ -16,14 +16,13 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from tracekit.analyze.attribute import OUTSIDE
 from tracekit.analyze.quality import Finding
 from tracekit.analyze.study import Study
-from tracekit.analyze.tables import REST
-from tracekit.components import COLOURS, COMPONENTS, PARTS
+from tracekit.components import COLOURS, PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
+from .breakdown import WHOLE_TRACE, device_time, host_time
 from .verdicts import CAVEAT, against_first
 
 _WIDE = 120  # columns from which tables show more than one figure a cell
@@ -36,7 +35,7 @@ def render(study: Study, width: int, top: int = 10) -> RenderableType:
     blocks: list[RenderableType | None] = [
         _headline(study),
         *_curves(study, width),
-        *_components(study, width),
+        *_breakdowns(study, width),
         *_operators(study, width, top),
     ]
     blocks += [_device(study), _failures(study), _findings(study.findings)]
@@ -120,7 +119,7 @@ def _by_length(
             for name in chunk:
                 out.add_column(_text(name, limit=40), justify="right")
             for length in group["length"].unique().sort():
-                values = {r["series"]: r for r in _at(group, length).to_dicts()}
+                values = {r["series"]: r for r in group.filter(pl.col("length") == length).to_dicts()}
                 top = best(r[column] for r in values.values())
                 out.add_row(length_text(length), *(_cell(values.get(name), column, shown, top) for name in chunk))
             yield _titled(title, out, note)
@@ -144,44 +143,40 @@ def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
 # -- where the time goes
 
 
-def _components(study: Study, width: int) -> Iterator[RenderableType]:
-    table = study.components()
-    for (series,), group in table.group_by("series", maintain_order=True):
-        yield _component_table(str(series), group, width)
+def _breakdowns(study: Study, width: int) -> Iterator[RenderableType]:
+    components = study.components()
+    note = "of the profiled run, whose overhead is in every row; latency comes from unprofiled runs"
+    for (series,), rows in host_time(components).group_by("series", maintain_order=True):
+        what = "of one profiled step" if rows["stepped"].any() else "of the whole trace"
+        yield _breakdown(f"Host time {what}: {series}", rows, width, note if rows["stepped"].any() else "")
+    for (series,), rows in device_time(components).group_by("series", maintain_order=True):
+        yield _breakdown(f"Device time, all that was recorded: {series}", rows, width)
 
 
-def _component_table(series: str, group: pl.DataFrame, width: int) -> RenderableType:
-    """Host time of one profiled step per component (rows) and length (columns), with the step as the total."""
-    stepped = bool((group["steps"] > 0).any())
-    cost = group.with_columns(value=pl.col("step_ns").fill_null(0) if stepped else pl.col("host_ns").cast(pl.Float64))
-    phases = [p for p in cost["phase"].unique(maintain_order=True) if p != OUTSIDE or not stepped]
-    cost = cost.filter(pl.col("phase").is_in(phases))
-    title = f"Host time of one profiled step: {series}" if stepped else f"Host time of the whole trace: {series}"
+def _breakdown(title: str, rows: pl.DataFrame, width: int, note: str = "") -> RenderableType:
+    """Components down, lengths across, the share at least of the last, and the total."""
     wide = width >= _WIDE
-    lengths = _fitting(cost["length"].unique().sort().to_list(), (width - 34) // (18 if wide else 9))
+    lengths = _fitting(rows["length_text"].unique(maintain_order=True).to_list(), (width - 34) // (18 if wide else 9))
+    shared = lengths if wide else lengths[-1:]
     out = _table()
     out.add_column(Text("component"), no_wrap=True)
     for length in lengths:
-        out.add_column(Text("time" if length is None else length_text(length)), justify="right", no_wrap=True)
-        if wide or length == lengths[-1]:
+        out.add_column(Text("time" if length == WHOLE_TRACE else length), justify="right", no_wrap=True)
+        if length in shared:
             out.add_column(Text("share"), justify="right", style="dim", no_wrap=True)
-    totals = {length: _sum(_at(cost, length), "value") for length in lengths}
-    for label, style, rows in _component_rows(cost):
-        cells: list[str] = []
+    cells = {(row["label"], row["length_text"]): row for row in rows.to_dicts()}
+    for label in rows.sort("order")["label"].unique(maintain_order=True):
+        line: list[str] = []
         for length in lengths:
-            value = _sum(_at(rows, length), "value")
-            cells.append(duration(value) if value else "-")
-            if wide or length == lengths[-1]:
-                cells.append(percent(value / totals[length] if totals[length] else None))
-        out.add_row(Text.assemble(("█ ", style), label), *cells)
+            cell = cells.get((label, length))
+            line.append(duration(cell["value_ns"]) if cell else "-")
+            line += [percent(cell["fraction"]) if cell else "-"] if length in shared else []
+        mark = Style(color=PALETTE.get(label, COLOURS["other"]))
+        out.add_row(Text.assemble(("█ ", mark), sanitize(label)), *line)
     out.add_section()
-    last = [[""] if wide or length == lengths[-1] else [] for length in lengths]
-    out.add_row(
-        "total",
-        *(c for n, blank in zip(lengths, last, strict=True) for c in (duration(totals[n]), *blank)),
-        style="bold",
-    )
-    note = "of the profiled run, whose overhead is in every row; latency comes from unprofiled runs"
+    totals = dict(rows.group_by("length_text").agg(pl.col("value_ns").sum()).iter_rows())
+    last = [cell for length in lengths for cell in (duration(totals[length]), *([""] if length in shared else []))]
+    out.add_row("total", *last, style="bold")
     return _titled(title, out, note)
 
 
@@ -189,38 +184,7 @@ def _sum(table: pl.DataFrame, column: str) -> float:
     return float(table[column].sum() or 0)
 
 
-def _component_rows(cost: pl.DataFrame) -> Iterator[tuple[str, Style, pl.DataFrame]]:
-    """Label, colour and rows per component in palette order; phases apart when there are several."""
-    phases = cost["phase"].unique(maintain_order=True).to_list()
-    several = len([p for p in phases if _at_phase(cost, p)["component"].ne("unattributed").any()]) > 1
-    for name in [*COMPONENTS, *sorted(set(cost["component"]) - set(COMPONENTS))]:
-        rows = cost.filter((pl.col("component") == name) & (pl.col("host_ns") > 0))
-        style = Style(color=COLOURS.get(name, COLOURS["other"]))
-        if not rows.height:
-            continue
-        for phase in phases if several else [None]:
-            part_rows = rows if phase is None else _at_phase(rows, phase)
-            if not part_rows.height:
-                continue
-            prefix = "" if phase is None else f"{phase} "
-            parts = [p for p in PARTS.get(name, ()) if p in set(part_rows["part"])]
-            if len(parts) < 2:
-                yield sanitize(prefix + name), style, part_rows
-                continue
-            for part in [*parts, *sorted(set(part_rows["part"]) - set(parts))]:
-                label = f"{prefix}{name}.{part or REST}"
-                yield sanitize(label), style, part_rows.filter(pl.col("part") == part)
-
-
-def _at(table: pl.DataFrame, length: float | None) -> pl.DataFrame:
-    return table.filter(pl.col("length").is_null() if length is None else pl.col("length") == length)
-
-
-def _at_phase(table: pl.DataFrame, phase: str) -> pl.DataFrame:
-    return table.filter(pl.col("phase") == phase)
-
-
-def _fitting(lengths: list[float | None], room: int) -> list[float | None]:
+def _fitting(lengths: list[str], room: int) -> list[str]:
     """At most `room` lengths (at least one), evenly spread, ends included."""
     if len(lengths) <= room:
         return lengths

@@ -35,6 +35,18 @@ PART_COLOURS: Mapping[str, str] = MappingProxyType(
     {"attention.projections": "#6DB3DE", "attention.core": "#1B87C9", "attention.mask": "#B5D9EE"}
 )
 PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType({"attention": ("projections", "core", "mask")})
+# Every label that a cost can be shown under, with its colour, in the order of every legend: parts before the rest of
+# their parent, which keeps the parent's name.
+PALETTE: Mapping[str, str] = MappingProxyType(
+    {
+        label: colour
+        for component in COMPONENTS
+        for label, colour in (
+            *((f"{component}.{part}", PART_COLOURS[f"{component}.{part}"]) for part in PARTS.get(component, ())),
+            (component, COLOURS[component]),
+        )
+    }
+)
 
 RANGE_PREFIX = "tracekit::"
 MODEL_RANGE = "model"
@@ -73,8 +85,8 @@ def parse_range(name: str) -> Range | None:
     return Range("attention", "mask", path) if what == MASK_RANGE else Range(what, part, path)
 
 
-# First match wins. `kind` says what is matched: the class name, or the module's own name within its parent.
-_RULES: tuple[tuple[str, str, str], ...] = (
+# Component, pattern searched in the class name, pattern of the module's whole name within its parent.
+_PATTERNS: tuple[tuple[str, str, str], ...] = (
     (
         "positional",
         r"Rotary|Position(al)?(Conv)?(Embedding|Encoding)|Relative\w*Bias|Axial|Sinusoidal",
@@ -101,8 +113,7 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ),
     ("norm", r"(Layer|RMS|Rms|Group|Batch)Norm(\dd)?$|RMSNorm", r"\w*(layer_?norm|norm\d?)|LayerNorm"),
 )
-_CLASS_RULES = tuple((component, re.compile(pattern)) for component, pattern, _ in _RULES)
-_NAME_RULES = tuple((component, re.compile(rf"(?:{pattern})\Z")) for component, _, pattern in _RULES)
+_RULES = tuple((component, re.compile(classes), re.compile(names)) for component, classes, names in _PATTERNS)
 _LAYER_CLASS = re.compile(r"(Layer|Block)$")
 
 
@@ -115,12 +126,13 @@ def judge(class_name: str, name: str = "", *, in_layer: bool = False) -> str | N
     """
     if in_layer and class_name.endswith("Output"):
         return "ffn"
-    for component, pattern in _CLASS_RULES:
-        if pattern.search(class_name):
-            return component
-    for component, pattern in _NAME_RULES:
-        if pattern.match(name):
-            return component
+    for rules in (_RULES[:1], _RULES[1:]):  # positional by either before the rest: it is split out of embeddings
+        for component, classes, _ in rules:
+            if classes.search(class_name):
+                return component
+        for component, _, names in rules:
+            if names.fullmatch(name):
+                return component
     return None
 
 

@@ -1,0 +1,54 @@
+"""Where the time goes, ready to be shown: one row per curve, length and component label, in palette order.
+
+The terminal and the page show the same rows, so that their numbers cannot differ.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from tracekit.analyze.attribute import OUTSIDE
+from tracekit.components import PALETTE
+from tracekit.units import length_text
+
+_KEYS = ("series", "length", "length_unit")
+WHOLE_TRACE = "whole trace"
+
+
+def host_time(components: pl.DataFrame) -> pl.DataFrame:
+    """Host time by component label, of one profiled step where the trace has steps, else of the whole trace.
+
+    Columns: series, length, length_unit, length_text, label (component or component.part), order, value_ns (f64),
+    fraction (of the step or trace), stepped. What ran outside the profiled steps is left out; what no component claims
+    is there as `unattributed`, so the values sum to the step.
+    """
+    stepped = pl.col("steps").max().over("series", "length") > 0
+    inside = components.with_columns(stepped=stepped).filter(
+        (pl.col("host_ns") > 0) & ~(pl.col("stepped") & (pl.col("phase") == OUTSIDE))
+    )
+    return _labelled(inside.with_columns(value_ns=pl.when("stepped").then("step_ns").otherwise("host_ns").fill_null(0)))
+
+
+def device_time(components: pl.DataFrame) -> pl.DataFrame:
+    """Device time by component label over all that was recorded; columns as `host_time`. Empty without device work."""
+    work = components.filter(pl.col("device_ns") > 0)
+    return _labelled(work.with_columns(value_ns=pl.col("device_ns"), stepped=pl.lit(False)))
+
+
+def _labelled(rows: pl.DataFrame) -> pl.DataFrame:
+    order = {label: number for number, label in enumerate(PALETTE)}
+    split = pl.format("{}.{}", "component", "part")
+    label = pl.when(split.is_in(list(order))).then(split).otherwise("component")
+    total = pl.col("value_ns").sum().over("series", "length")
+    spelled = pl.col("length").map_elements(length_text, return_dtype=pl.String)
+    return (
+        rows.with_columns(label=label, value_ns=pl.col("value_ns").cast(pl.Float64))
+        .group_by(*_KEYS, "label", maintain_order=True)
+        .agg(pl.col("value_ns").sum(), pl.col("stepped").any())
+        .with_columns(
+            fraction=pl.when(total > 0).then(pl.col("value_ns") / total).otherwise(0.0),
+            order=pl.col("label").replace_strict(order, default=len(order), return_dtype=pl.Int64),
+            length_text=pl.when(pl.col("length").is_null()).then(pl.lit(WHOLE_TRACE)).otherwise(spelled),
+        )
+        .sort("length", "order", maintain_order=True)
+    )
