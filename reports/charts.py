@@ -53,7 +53,7 @@ def curve(
     y_axis = alt.Axis(values=log_ticks(shown), labelExpr=_NUMBER, gridOpacity=0.2, domain=False, ticks=False)
     y_scale = alt.Scale(type="log", nice=False, padding=10)
     y = alt.Y(f"{value}:Q", title=title, scale=y_scale, axis=y_axis)
-    legend = alt.Legend(title=None, orient="top", labelLimit=320, columns=2, symbolSize=90)
+    legend = alt.Legend(title=None, orient="top", symbolSize=90)
     names = table["series"].unique(maintain_order=True).to_list()
     colours = alt.Scale(domain=names, range=[CURVE_COLOURS[i % len(CURVE_COLOURS)] for i in range(len(names))])
     shapes = alt.Scale(domain=names, range=[SHAPES[i % len(SHAPES)] for i in range(len(names))])
@@ -162,6 +162,6 @@ def _themed(chart: _Chart) -> _Chart:
         chart.configure(background="transparent", font=_FONT)
         .configure_view(stroke=None)
         .configure_axis(titleFontWeight="normal", titlePadding=10, **text, **lines)
-        .configure_legend(**text)
+        .configure_legend(columns=2, labelLimit=320, **text)
     )
     return themed

@@ -21,8 +21,15 @@
       return row;
     });
   };
+  // Legends do not wrap by themselves: one column where two would not fit.
+  const fitted = (config, width) => {
+    const columns = width < 560 ? 1 : 2;
+    return {...config, legend: {...config.legend, columns, labelLimit: Math.max(60, width / columns - 100)}};
+  };
   const draw = (element, spec, name, values) =>
-    vegaEmbed(element, {...spec, datasets: {[name]: values.map((row) => ({...row}))}}, options)
+    vegaEmbed(element, {
+      ...spec, config: fitted(spec.config, element.clientWidth), datasets: {[name]: values.map((row) => ({...row}))},
+    }, options)
       .catch((error) => { element.textContent = `This chart could not be drawn: ${error.message}`; });
 
   for (const element of document.querySelectorAll("[data-curve]")) {

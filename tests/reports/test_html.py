@@ -1,0 +1,232 @@
+"""The page as data: what is in it, that nothing foreign can act in it, and that its numbers are the tables'."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import altair
+import polars as pl
+import pytest
+
+from tracekit import points
+from tracekit.analyze.study import Study, load_study
+from tracekit.points import Identity, PeakMemory, Point, Sample
+from tracekit.reports import charts, page
+from tracekit.reports.breakdown import host_time
+from tracekit.reports.html import _SCRIPTS, render, write_html
+
+HOSTILE = [
+    "</script><script>document.title='PWNED'</script>",
+    "<img src=x onerror=\"document.title='PWNED'\">",
+    '"><svg onload=alert(1)>',
+    "__proto__",
+    "constructor",
+    "{{7*7}}",
+    "${7*7}",
+    "=cmd()",
+    "[bold]x[/bold]",
+    "\x1b[31mred",
+    "a\u2028b",
+    "javascript:alert(1)",
+    "datum['x']",
+    "\u202eevil",
+    "-->",
+    "]]>",
+    "&lt;b&gt;",
+]
+
+
+def span(name: str, start: float, dur: float, cat: str = "user_annotation") -> dict[str, Any]:
+    return {"ph": "X", "cat": cat, "name": name, "pid": 1, "tid": 1, "ts": start, "dur": dur, "args": {}}
+
+
+def store(folder: Path, model: str, length: int, ms: float, ops: list[str], **identity_fields: Any) -> None:
+    identity = Identity(model=model, length=length, threads=2, **{"attention": "sdpa", **identity_fields})
+    point = Point(
+        identity=identity,
+        samples=[Sample(wall_ns=int(ms * 1e6 * f), cpu_ns=1) for f in (0.9, 1.0, 1.2)],
+        memory=PeakMemory(bytes=length << 20, method=ops[0]),
+        environment={"cpu_model": ops[0]},
+        versions={"torch": "2"},
+        command=["tracekit", ops[0]],
+    )
+    us = ms * 1000
+    events = [
+        span("ProfilerStep#1", 0, us),
+        span("tracekit::attention#a", 0, us / 2),
+        span("tracekit::ffn#b", us / 2, us / 4),
+    ]
+    events += [span(op, 1 + i, 0.5, "cpu_op") for i, op in enumerate(ops)]
+    path = identity.path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(points.header(point) + b'"traceEvents": ' + json.dumps(events).encode() + b"}")
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Every hostile name in every place where a name can go."""
+    folder = tmp_path_factory.mktemp("hostile")
+    for i, name in enumerate(HOSTILE):
+        store(folder, name, 64 << (i % 3), 5 + i, [name, *HOSTILE], attention=name, dtype=name)
+    failed = Point(
+        identity=Identity(model=HOSTILE[0], length=1), status=HOSTILE[0], reason=HOSTILE[1], command=[HOSTILE[2]]
+    )
+    (folder / "x.failed.json").write_bytes(points.encode(failed))
+    (folder / f"{HOSTILE[3]}<b>.json").write_text("{")
+    study = load_study([folder])
+    study.title = HOSTILE[0]
+    return study
+
+
+class Parsed(HTMLParser):
+    """Scripts, attributes and data of a page, as a parser sees them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self._script: dict[str, str | None] | None = None
+        self._text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag == "script":
+            self._script, self._text = dict(attrs), ""
+
+    def handle_data(self, data: str) -> None:
+        self._text += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script" and self._script is not None:
+            self.scripts.append((self._script, self._text))
+            self._script = None
+
+
+def test_nothing_foreign_becomes_markup(hostile: Study) -> None:
+    parsed = Parsed(render(hostile))
+    assert [attrs for attrs, _ in parsed.scripts] == [{"type": "application/json", "id": "data"}, *[{}] * len(_SCRIPTS)]
+    assert [text for attrs, text in parsed.scripts if not attrs] == [page.static(name) for name in _SCRIPTS]
+    assert not [a for a in parsed.attributes if a[1].startswith("on")]
+    assert not [a for a in parsed.attributes if a[1] in ("src", "srcset", "action", "formaction")]
+    assert {value for _, name, value in parsed.attributes if name == "href"} == {"#curves"}
+    assert not [tag for tag, _, _ in parsed.attributes if tag in ("img", "svg", "iframe", "object", "embed", "link")]
+
+
+def test_the_policy_names_exactly_our_scripts(hostile: Study) -> None:
+    parsed = Parsed(render(hostile))
+    policy = next(
+        str(v) for tag, name, v in parsed.attributes if tag == "meta" and name == "content" and "default-src" in str(v)
+    )
+    assert policy.startswith("default-src 'none'; script-src ")
+    given = set(re.findall(r"'sha256-[^']+'", policy))
+    assert given == {page.policy_hash(text) for attrs, text in parsed.scripts if not attrs}
+    assert "unsafe-eval" not in policy
+    assert "http" not in policy
+
+
+def embedded(text: str) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(next(body for attrs, body in Parsed(text).scripts if attrs))
+    return data
+
+
+def test_foreign_names_are_values_never_fields(hostile: Study) -> None:
+    data = embedded(render(hostile))
+    specs = json.dumps(
+        [data["components"]["time"], data["components"]["share"], *(c["spec"] for c in data["curves"].values())]
+    )
+    fields = set(re.findall(r'"field": "([^"]*)"', specs))
+    assert fields <= {
+        "length",
+        "series",
+        "median_ms",
+        "lo_ms",
+        "hi_ms",
+        "peak_mib",
+        "length_text",
+        "label",
+        "order",
+        "ms",
+        "fraction",
+    }
+    assert "http" not in re.sub(r'"\$schema": "[^"]*"', "", specs)
+
+
+def test_embedded_numbers_are_the_tables(hostile: Study) -> None:
+    data = embedded(render(hostile))
+    operators = pl.DataFrame(data["operators"])
+    table = hostile.operators()
+    for column in ("self_ns", "calls", "total_ns", "device_ns"):
+        assert operators[column].sum() == table[column].sum()
+    bars = pl.DataFrame(data["components"]["table"])
+    steps = hostile.steps()["dur_ns"].sum()
+    assert bars["ms"].sum() == pytest.approx(float(steps) / 1e6)
+    per_bar = bars.group_by("series", "length").agg(pl.col("fraction").sum())["fraction"]
+    assert per_bar.to_list() == pytest.approx([1.0] * per_bar.len())
+    latency = hostile.latency()
+    assert [row["median_ms"] for row in data["curves"]["latency0"]["rows"]] == pytest.approx(
+        (latency["median_ns"] / 1e6).to_list()
+    )
+
+
+def test_json_block_cannot_be_left() -> None:
+    text = page.json_block(dict.fromkeys(HOSTILE, HOSTILE))
+    assert not re.search("[<>&\u2028\u2029]", text)
+    assert json.loads(text) == dict.fromkeys(HOSTILE, HOSTILE)
+    with pytest.raises(ValueError, match="JSON"):
+        page.json_block(float("nan"))
+
+
+def test_vendored_scripts_fit_altair() -> None:
+    licences = page.static("LICENSES.txt")
+    vendored = dict(re.findall(r"^(vega[a-z-]*) (\S+)  \(", licences, re.MULTILINE))
+    assert vendored["vega-lite"].rsplit(".", 1)[0] == altair.VEGALITE_VERSION.rsplit(".", 1)[0]
+    assert vendored["vega"].split(".")[0] == altair.VEGA_VERSION.split(".")[0]
+    assert vendored["vega-embed"].split(".")[0] == altair.VEGAEMBED_VERSION.split(".")[0]
+    for name in ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "report.js"):
+        assert "</script" not in page.static(name).lower()
+
+
+def test_a_foreign_trace_is_worth_opening(tmp_path: Path) -> None:
+    trace = tmp_path / "foreign.json"
+    kernel = {**span("k", 2, 3, "kernel"), "args": {"device": 0, "correlation": 7}}
+    launch = {**span("cudaLaunchKernel", 1, 1, "cuda_runtime"), "args": {"correlation": 7}}
+    trace.write_text(json.dumps({"traceEvents": [span("aten::mm", 0, 10, "cpu_op"), launch, kernel]}))
+    text = render(load_study([trace]))
+    data = embedded(text)
+    assert data["curves"] == {}
+    assert data["operators"]["name"] == ["aten::mm", "cudaLaunchKernel"]
+    assert data["components"]["table"]["length_text"] == ["whole trace"]
+    assert "no latency and no memory" in text
+    assert "Device work" in text
+    assert "no_ranges" in text
+
+
+def test_write_is_whole_and_small(tmp_path: Path) -> None:
+    for model in "abcdefg":
+        for i in range(8):
+            store(tmp_path, model, 64 << i, 2.0**i, [f"aten::op{n}" for n in range(80)])
+    target = write_html(load_study([tmp_path]), tmp_path / "out" / "r.html")
+    assert [p.name for p in target.parent.iterdir()] == ["r.html"]
+    assert target.stat().st_size < 2 << 20
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.9, 1000), (150.0, 400.0), (0.01, 0.012), (5e-4, 3e6), (7.0, 7.0)], ids=str
+)
+def test_log_ticks_are_few_and_within(low: float, high: float) -> None:
+    ticks = charts.log_ticks([low, high])
+    assert 2 <= len(ticks) <= 14 or low == high
+    assert all(low / 1.3 <= tick <= high * 1.3 for tick in ticks)
+    assert charts.log_ticks([None, 0.0]) == []
+
+
+def test_charts_stand_alone_in_a_notebook(hostile: Study) -> None:
+    bars = host_time(hostile.components()).with_columns(ms=pl.col("value_ns") / 1e6)
+    assert charts.components(bars).to_dict()["datasets"]
+    milli = hostile.latency().with_columns(median_ms=pl.col("median_ns"), lo_ms=pl.col("lo_ns"), hi_ms=pl.col("hi_ns"))
+    assert charts.latency(milli).to_dict()["layer"]
