@@ -37,7 +37,7 @@ format: install ## format the code
 	$(BIN)/ruff format .
 
 lock: ## resolve requirements.lock anew from pyproject.toml, in a scratch environment
-	sh tools/lock.sh $(PYTHON)
+	sh .ci/lock $(PYTHON)
 
 clean: ## remove the environment and what the tools left behind
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
