@@ -102,7 +102,7 @@ def _hook(stack: ExitStack, module: torch.nn.Module, one: Range) -> None:
 
     def before(*_: Any) -> None:
         opened.append(record_function(one.name))
-        opened[-1].__enter__()
+        opened[-1].__enter__()  # type: ignore[no-untyped-call]
 
     def after(*_: Any) -> None:
         if opened:  # `before` may have been skipped by an error in an earlier hook

@@ -87,6 +87,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def pinned() -> bool:
+    """Whether OpenMP pins its threads to cores in this process (see `worker.quiet_start`)."""
+    return os.environ.get("OMP_PROC_BIND", "false").lower() not in ("", "false")
+
+
 def available_bytes() -> int | None:
     """Memory that could be had without swapping; None where unknown."""
     return _kilobytes(Path("/proc/meminfo"), "MemAvailable")

@@ -7,8 +7,9 @@ A sample is one step: wall time, CPU time of the process, and the time its threa
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -17,6 +18,8 @@ from tracekit.points import Calibration, Sample
 
 from . import device
 
+Step = Callable[[], object]
+_TURN_S = 0.2  # quick models are sampled for this long in one turn, so that a turn is more than its beginning
 _MATMUL = 512  # side of the calibration matrices: about 0.27 GFLOP
 _COPY_BYTES = 16 << 20
 
@@ -33,8 +36,8 @@ def run_delay_ns() -> int | None:
     return total
 
 
-def timed(step: Callable[[], object], where: str, sweep: str = "", number: int = 0) -> Sample:
-    """One sample of `step` on device `where`."""
+def timed(step: Step, where: str, sweep: str = "", number: int = 0) -> Sample:
+    """One sample of `step` on device `where`, in the round `number` of `sweep`."""
     device.synchronize(where)
     delay = run_delay_ns()
     unix = time.time()
@@ -47,6 +50,32 @@ def timed(step: Callable[[], object], where: str, sweep: str = "", number: int =
     after = run_delay_ns()
     waited = None if delay is None or after is None else max(0, after - delay)
     return Sample(wall_ns=wall, cpu_ns=cpu, run_delay_ns=waited, sweep=sweep, round=number, unix_s=unix)
+
+
+def turn(step: Step, where: str, sweep: str, number: int, most: int) -> list[Sample]:
+    """The samples of one model's turn in a round: one, and more of a quick model, `most` at most.
+
+    Since other models had their turns, caches are cold and threads asleep: the first step is not measured unless it is
+    so long that this does not matter.
+    """
+    with _no_garbage_collection():
+        first = timed(step, where, sweep, number)
+        if first.wall_ns > _TURN_S * 1e9:
+            return [first]
+        begun = time.monotonic()
+        samples = [timed(step, where, sweep, number)]
+        while len(samples) < most and time.monotonic() - begun < _TURN_S:
+            samples.append(timed(step, where, sweep, number))
+        return samples
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class Calibrator:
@@ -64,11 +93,3 @@ class Calibrator:
         matmul = timed(lambda: torch.mm(self._a, self._a), self._where)
         copy = timed(lambda: self._to.copy_(self._from), self._where)
         return Calibration(round=number, unix_s=matmul.unix_s, matmul_ns=matmul.wall_ns, copy_ns=copy.wall_ns)
-
-
-def resident_peak_bytes() -> int | None:
-    """The most memory this process has held resident (VmHWM), libraries included; None where unknown."""
-    with contextlib.suppress(OSError, StopIteration, ValueError, IndexError):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) << 10
-    return None

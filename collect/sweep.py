@@ -1,8 +1,8 @@
 """Make the points of a plan, one process each, and yield every result as it finishes.
 
-Length by length; the workers of one length live side by side for the latency rounds and take turns, so that drift of
-the machine hits all models alike. Then each, alone at work, is profiled and its file written. Nothing that is finished
-is lost or done again: a file takes its name when it is whole.
+Length by length. The models of one length are timed in turns, side by side; then each is measured again in a process of
+its own with the others gone: throughput where asked for, then memory and profile, and its file is written. Nothing that
+is finished is lost or done again: a file takes its name when it is whole.
 """
 
 from __future__ import annotations
@@ -11,41 +11,27 @@ import contextlib
 import statistics
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tracekit import points
-from tracekit.errors import MissingExtraError
-from tracekit.points import Calibration, Point, Sample
+from tracekit.errors import MissingExtraError, TracekitError
+from tracekit.points import Point, Trial
 from tracekit.safety import atomic_write
 
-from .plan import PROFILED_STEPS, Plan, Planned, Request, make
+from . import environment, throughput
+from .plan import Plan, Planned, Request, make
+from .rounds import Effort, Timed, take_turns
 from .worker import PointFailedError, Worker
 
 _STALE_S = 3600.0  # a temporary file this old belongs to a run that died
 _TEMPORARY = (".export-*", ".*.tmp")
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How hard to measure. Rounds go on until the median is known to `precision` (relative), within the bounds.
-
-    `repeats` fixes the number of rounds; `seconds` bounds the rounds of one length for each model; `timeout` ends a
-    request to a worker that hangs.
-    """
-
-    repeats: int | None = None
-    least: int = 5
-    most: int = 30
-    precision: float = 0.01
-    seconds: float = 20.0
-    timeout: float = 1800.0
-    profiled_steps: int = PROFILED_STEPS
+_PROFILED_S = 60.0  # fewer steps are profiled where they would take longer than this, never fewer than one
 
 
 @dataclass(frozen=True)
@@ -54,205 +40,195 @@ class Result:
 
     planned: Planned
     status: str
-    path: Path | None
+    path: Path | None = None
     reason: str = ""
 
 
-@dataclass
-class _Live:
-    """A point being measured: its worker and what it said so far."""
+@dataclass(frozen=True)
+class _Run:
+    """How a plan is carried out: what every step of it needs to know."""
 
-    planned: Planned
-    worker: Worker
-    facts: dict[str, Any]
-    samples: list[Sample] = field(default_factory=list)
-    calibration: list[Calibration] = field(default_factory=list)
+    effort: Effort = field(default_factory=Effort)
+    seed: int = 0
+    said: Callable[[str], None] = lambda _doing: None
+    command: Sequence[str] = ()
 
-
-Progress = Callable[[str], None]
+    def start(self, planned: Planned) -> Timed:
+        """A process for a point; nothing has been asked of it yet."""
+        return Timed(planned, Worker(planned.identity, self.seed, self.effort.timeout))
 
 
 def run(
     plan: Plan,
     effort: Effort | None = None,
     *,
-    seed: int = 0,
     budget_s: float | None = None,
     skip_after_oom: bool = True,
-    progress: Progress = lambda _doing: None,
+    said: Callable[[str], None] = lambda _doing: None,
     command: Sequence[str] = (),
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Make what `plan` lacks. Yields one Result per point, finished ones first.
 
-    `progress` is told what is being done. On KeyboardInterrupt, or when the caller stops iterating, the workers are
-    ended and what is written stays.
+    `said` is told what is being done. No length is begun after `budget_s` seconds. On KeyboardInterrupt, or when the
+    caller stops iterating, the processes are ended and what is written stays.
     """
-    effort = effort or Effort()
+    how = _Run(effort or Effort(), plan.seed, said, command)
     begun = time.monotonic()
-    for planned in plan.points:
-        if planned.finished:
-            yield Result(planned, "cached", planned.path)
+    yield from (Result(planned, "cached", planned.path) for planned in plan.points if planned.finished)
     _remove_stale({planned.path.parent for planned in plan.todo})
-    full: set[str] = set()
-    for group in plan.by_length():
+    full: set[str] = set()  # curves that ran out of memory
+    for group in plan.groups():
         if budget_s is not None and time.monotonic() - begun > budget_s:
-            yield from (Result(p, "skipped", None, "the time budget has ended") for p in group)
+            yield from (Result(planned, "skipped", reason="the time budget is spent") for planned in group)
             continue
-        for planned in group:
-            if skip_after_oom and _variant(planned) in full:
-                yield Result(planned, "skipped", None, "a shorter input did not fit in memory")
-        fitting = [p for p in group if not (skip_after_oom and _variant(p) in full)]
-        for result in _measure_group(fitting, effort, seed, progress, list(command)):
+        fitting = [planned for planned in group if not skip_after_oom or _curve(planned) not in full]
+        for result in _measure(fitting, how):
             if result.status == "oom":
-                full.add(_variant(result.planned))
+                full.add(_curve(result.planned))
             yield result
+        for planned in group:
+            if planned not in fitting:
+                yield Result(planned, "skipped", reason="a shorter input did not fit in memory")
 
 
-def _variant(planned: Planned) -> str:
+def _curve(planned: Planned) -> str:
     return planned.identity.series().digest()
 
 
-def _measure_group(
-    group: list[Planned], effort: Effort, seed: int, progress: Progress, command: list[str]
-) -> Iterator[Result]:
-    """The points of one length: all prepared, timed in turn, then profiled and written one by one."""
-    live: list[_Live] = []
+def _measure(group: Sequence[Planned], how: _Run) -> Iterator[Result]:
+    """The points of one length: timed in turns, then finished one by one."""
+    timed: list[Timed] = []
     try:
         for planned in group:
-            progress(f"preparing {_name(planned)}")
-            try:
-                worker = Worker(planned.identity, seed, effort.timeout)
-                live.append(_Live(planned, worker, {}))
-                live[-1].facts = worker.request("describe")
-                worker.request("warm_up")
-            except PointFailedError as failure:
-                live = [one for one in live if one.planned is not planned]
-                yield _failed(planned, failure, seed, command)
-        for one, failure in _time_in_turn(live, effort, progress):
-            live.remove(one)
-            yield _failed(one.planned, failure, seed, command, one)
-        while live:
-            one = live[0]
-            progress(f"profiling {_name(one.planned)}")
-            yield _finish(one, effort, command)
-            live.pop(0).worker.close()
+            how.said(f"preparing {planned.title}")
+            timed.append(how.start(planned))
+            _prepare(timed[-1])
+            if timed[-1].failure:  # what it held may be what the next one needs
+                timed[-1].worker.close()
+        take_turns([one for one in timed if one.failure is None], how.effort, how.said)
     finally:
-        for one in live:
+        for one in timed:
             one.worker.close()
+    for one in timed:
+        yield _failed(one, one.failure, how) if one.failure else _finish(one, how)
 
 
-def _time_in_turn(live: list[_Live], effort: Effort, progress: Progress) -> list[tuple[_Live, PointFailedError]]:
-    """Latency in interleaved rounds until every model is known well enough; returns those that failed on the way."""
-    sweep = uuid.uuid4().hex[:8]
-    failed: list[tuple[_Live, PointFailedError]] = []
-    begun = time.monotonic()
-    most = effort.repeats or effort.most
-    for number in range(most):
-        active = [one for one in live if one not in [f[0] for f in failed]]
-        if not active or (number and _enough(active, effort, time.monotonic() - begun)):
-            break
-        for one in active:
-            progress(f"timing {_name(one.planned)}, round {number + 1} of at most {most}")
-            try:
-                sample, calibration = one.worker.request("latency", sweep=sweep, number=number)
-                one.samples.append(msgspec.convert(sample, Sample))
-                one.calibration.append(msgspec.convert(calibration, Calibration))
-            except PointFailedError as failure:
-                failed.append((one, failure))
-    return failed
-
-
-def _enough(active: list[_Live], effort: Effort, elapsed: float) -> bool:
-    """Whether another round would tell nothing new, or there is no time for it."""
-    if effort.repeats is not None:
-        return False
-    rounds = len(active[0].samples)
-    if elapsed > effort.seconds * len(active) and rounds >= min(3, effort.least):
-        return True
-    return rounds >= effort.least and all(precision(one.samples) <= effort.precision for one in active)
-
-
-def precision(samples: Sequence[Sample]) -> float:
-    """Half the interquartile range over the median and the root of the count: about a standard error of the median."""
-    walls = [float(sample.wall_ns) for sample in samples]
-    if len(walls) < 2:
-        return float("inf")
-    low, middle, high = statistics.quantiles(walls, n=4, method="inclusive")
-    return (high - low) / 2 / middle / len(walls) ** 0.5
-
-
-def _finish(one: _Live, effort: Effort, command: list[str]) -> Result:
-    """Profile a timed model; its worker writes the file."""
-    planned = one.planned
-    point = Point(
-        identity=planned.identity,
-        samples=one.samples,
-        calibration=one.calibration,
-        command=command,
-        created_unix_s=time.time(),
-        **one.facts,
-    )
+def _prepare(one: Timed) -> None:
+    """Build the model of a point in its process and take what it says of itself."""
     try:
-        one.worker.request(
-            "profile", point=msgspec.to_builtins(point), steps=effort.profiled_steps, target=str(planned.path)
-        )
+        one.facts = one.worker.request("prepare")
     except PointFailedError as failure:
-        return _failed(planned, failure, one.facts.get("seed", 0), command, one)
-    _failed_path(planned).unlink(missing_ok=True)
+        one.failure = failure
+
+
+def _finish(one: Timed, how: _Run) -> Result:
+    """Measure what is measured alone, and have the file written."""
+    planned = one.planned
+    try:
+        trials = _throughput(one, how) if how.effort.throughput else []
+        how.said(f"profiling {planned.title}")
+        with how.start(planned).worker as worker:
+            worker.request("prepare")
+            point = _point(one, how, throughput=trials)
+            arguments = {"point": msgspec.to_builtins(point), "target": str(planned.path)}
+            worker.request("profile", steps=_profiled_steps(one, how.effort), **arguments)
+    except PointFailedError as failure:
+        return _failed(one, failure, how)
+    planned.failed_path.unlink(missing_ok=True)
     return Result(planned, "ok", planned.path)
 
 
-def _failed(
-    planned: Planned, failure: PointFailedError, seed: int, command: list[str], one: _Live | None = None
-) -> Result:
-    """Leave the reason beside where the file would be: that a length does not fit is a result."""
-    facts = one.facts if one else {}
-    point = Point(
-        identity=planned.identity,
-        status=failure.status,
-        reason=failure.reason,
-        command=command,
-        created_unix_s=time.time(),
-        samples=one.samples if one else [],
-        calibration=one.calibration if one else [],
-        **{"seed": seed, **_registered(planned), **facts},
-    )
-    path = _failed_path(planned)
-    with atomic_write(path) as file:
+def _profiled_steps(one: Timed, effort: Effort) -> int:
+    step_s = statistics.median(sample.wall_ns for sample in one.samples) / 1e9
+    return max(1, min(effort.profiled_steps, int(_PROFILED_S / step_s)))
+
+
+def _throughput(one: Timed, how: _Run) -> list[Trial]:
+    """Trials of larger and larger batches; one that fails ends the search and not the point."""
+    with how.start(one.planned).worker as worker:
+        worker.request("prepare")
+
+        def trial(batch: int) -> Trial | None:
+            how.said(f"throughput of {one.planned.title}, batch {batch}")
+            try:
+                return msgspec.convert(worker.request("trial", batch=batch), Trial)
+            except PointFailedError as failure:
+                if failure.status == "error":
+                    raise
+                return None
+
+        return throughput.search(one.planned.identity.batch, trial)
+
+
+def _failed(one: Timed, failure: PointFailedError, how: _Run) -> Result:
+    """Leave the reason beside where the file would be: that a length does not fit is a result.
+
+    A finished point of an earlier run is worth more than the news that it failed now, and stays alone.
+    """
+    planned = one.planned
+    if planned.path.exists():
+        return Result(planned, failure.status, None, f"{failure.reason} (the finished point of before was kept)")
+    point = _point(one, how, status=failure.status, reason=failure.reason)
+    with atomic_write(planned.failed_path) as file:
         file.write(points.encode(point))
-    return Result(planned, failure.status, path, failure.reason)
+    return Result(planned, failure.status, planned.failed_path, failure.reason)
 
 
-def _registered(planned: Planned) -> dict[str, Any]:
-    from . import models
-
-    entry = models.get(planned.identity.architecture)
-    return {"family": entry.family, "modality": entry.modality, "baseline": entry.baseline, "source": entry.source}
-
-
-def _failed_path(planned: Planned) -> Path:
-    return planned.path.with_name(planned.path.name.removesuffix(points.TRACE_SUFFIX) + points.FAILED_SUFFIX)
-
-
-def _name(planned: Planned) -> str:
-    i = planned.identity
-    return f"{i.model} ({i.attention}) at {i.length:,g} {i.length_unit}"
+def _point(one: Timed, how: _Run, **more: Any) -> Point:
+    """What is known of a point so far."""
+    entry = one.planned.entry
+    facts = dict(one.facts)
+    return Point(
+        identity=one.planned.identity,
+        family=entry.family,
+        modality=entry.modality,
+        baseline=entry.baseline,
+        source=entry.source,
+        seed=how.seed,
+        samples=one.samples,
+        calibration=one.calibration,
+        environment={**environment.collect(), **facts.pop("environment", {})},
+        versions={**environment.versions(), **facts.pop("versions", {})},
+        command=list(how.command),
+        created_unix_s=time.time(),
+        **facts,
+        **more,
+    )
 
 
 def _remove_stale(folders: set[Path]) -> None:
     """Remove temporary files of runs that died; a collector at work beside us touches its own more often."""
-    for folder in folders:
-        for pattern in _TEMPORARY:
-            for path in folder.glob(pattern):
-                with contextlib.suppress(FileNotFoundError):
-                    if time.time() - path.stat().st_mtime > _STALE_S:
-                        path.unlink()
+    for path in (path for folder in folders for pattern in _TEMPORARY for path in folder.glob(pattern)):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _STALE_S:
+                path.unlink()
+
+
+def check(plan: Plan, timeout: float = 300.0) -> None:
+    """Raise UsageError for an override that a config does not know, or a device that torch does not have here.
+
+    Costs a process per model, and none for a plan that overrides nothing on the CPU.
+    """
+    one_of_each = {(p.identity.model, p.identity.architecture): p for p in plan.points}
+    for planned in one_of_each.values():
+        if planned.identity.overrides or planned.identity.device != "cpu":
+            try:
+                with Worker(planned.identity, plan.seed, timeout) as worker:
+                    worker.check()
+            except PointFailedError as failure:
+                raise TracekitError(f"{planned.entry.name} cannot be loaded: {failure.reason}") from None
+
+
+def require_extra() -> None:
+    """Raise MissingExtraError unless torch and transformers are installed; does not import them."""
+    for module in ("torch", "transformers"):
+        if find_spec(module) is None:
+            raise MissingExtraError("collect", module)
 
 
 def sweep(
     model: str | Sequence[str],
     *,
-    lengths: Sequence[int] | None = None,
     out: Path | str = "traces",
     force: bool = False,
     effort: Effort | None = None,
@@ -260,24 +236,21 @@ def sweep(
 ) -> Iterator[Point]:
     """Collect points from Python: yields each Point as it finishes, failed ones with their status.
 
-    `options` are the fields of `plan.Request` (preset, overrides, batch, attention, dtype, device, ...). In a script,
-    call it below `if __name__ == "__main__":`, as for anything that starts processes.
+    `options` are the fields of `plan.Request` (lengths, preset, overrides, batch, attention, dtype, ...). In a script,
+    call it below `if __name__ == "__main__":`, as for anything that starts processes. Raises UsageError for what cannot
+    be, MissingExtraError without torch or transformers.
     """
     require_extra()
     specs = [model] if isinstance(model, str) else list(model)
-    request = Request(model_specs=specs, lengths=lengths, **options)
-    for result in run(make(request, Path(out), force), effort, seed=request.seed, command=sys.argv):
+    plan = make(Request(models=specs, **options), Path(out), force=force)
+    check(plan)
+    return _points(run(plan, effort, command=sys.argv))
+
+
+def _points(results: Iterator[Result]) -> Iterator[Point]:
+    for result in results:
         if result.path is not None:
-            failed = result.path.name.endswith(points.FAILED_SUFFIX)
+            failed = result.path == result.planned.failed_path
             point = points.read_failed(result.path) if failed else points.read_point(result.path)
             if point is not None:
                 yield point
-
-
-def require_extra() -> None:
-    """Raise MissingExtraError unless torch and transformers are installed; does not import them."""
-    from importlib.util import find_spec
-
-    for module in ("torch", "transformers"):
-        if find_spec(module) is None:
-            raise MissingExtraError("collect", module)

@@ -1,37 +1,46 @@
 """One point in its own process, driven over a pipe by JSON messages.
 
-The process is forked from a server that has torch and transformers loaded (`forkserver`; `spawn` where that is
-missing), so that every point has a clean heap and a crash, a kill or an OOM ends nothing but itself. Nothing is pickled
-on the way back. The child ignores Ctrl-C (its parent ends it), dies with its parent, and volunteers for the OOM
-killer.
+The process is forked from a server that has torch and transformers loaded (`forkserver`; `spawn` where there is none),
+so that every point has a clean heap, and a crash, a kill or an OOM ends nothing but itself. Nothing is pickled on the
+way back. The child ignores Ctrl-C (its parent ends it), dies with its parent, and volunteers for the OOM killer.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
-from multiprocessing.connection import Connection
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from tracekit.points import Identity, Point
+from tracekit.errors import UsageError
+from tracekit.points import Identity
 from tracekit.safety import sanitize
 
+from . import environment
+from .serve import serve
+
 _PRELOAD = ["torch", "transformers", "tracekit.collect.session"]
-_PR_SET_PDEATHSIG = 1
 _DEAD_AFTER_S = 5.0
+_ENVIRONMENT = {
+    # torch 2.13 writes "USDT:" lines to stderr on every capture unless kineto is silenced before it loads.
+    "KINETO_LOG_LEVEL": "99",
+    "TOKENIZERS_PARALLELISM": "false",
+    # Unpinned, the threads of a process that slept between two steps wake on one core and wait for each other: a step
+    # of 2 ms then takes 10 to 120 ms (measured, 2 cores). OpenMP reads both when torch is loaded.
+    "OMP_PROC_BIND": "close",
+    "OMP_PLACES": "cores",
+}
 
 
 class PointFailedError(Exception):
-    """A point that did not finish: `status` (oom, error, timeout, killed) and the reason, in one line."""
+    """A point that did not finish: `status` (oom, error, timeout, killed, usage) and the reason, in one line."""
 
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(reason)
@@ -39,11 +48,24 @@ class PointFailedError(Exception):
         self.reason = reason
 
 
-def context() -> Any:
-    """The multiprocessing context of workers, with the preload set. Call before the first worker."""
-    # torch 2.13 writes "USDT:" lines to stderr on every capture unless kineto is silenced before it loads.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Around the start of a process: its environment, and no Ctrl-C for it, not even while it loads torch.
+
+    What the user has set in the environment stays as it is.
+    """
+    added = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a blocked signal is inherited
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     chosen = multiprocessing.get_context("forkserver")
@@ -55,107 +77,69 @@ class Worker:
     """The parent's side of one point's process. `timeout` in seconds holds for each request."""
 
     def __init__(self, identity: Identity, seed: int, timeout: float) -> None:
-        self.identity = identity
         self._timeout = timeout
-        self._log = tempfile.NamedTemporaryFile(prefix="tracekit-", suffix=".log", delete=False)  # noqa: SIM115
-        chosen = context()
-        self._pipe, theirs = chosen.Pipe()
-        message = {"identity": msgspec.to_builtins(identity), "seed": seed}
-        arguments = (theirs, json.dumps(message), self._log.name)
-        self._process = chosen.Process(target=_serve, args=arguments, daemon=True)
-        self._process.start()
+        self._oom_kills = environment.kernel_oom_kills()
+        handle, name = tempfile.mkstemp(prefix="tracekit-", suffix=".log")
+        os.close(handle)
+        self._log = Path(name)
+        spec = json.dumps({"identity": msgspec.to_builtins(identity), "seed": seed})
+        context = _context()
+        with quiet_start():
+            self._pipe, theirs = context.Pipe()
+            self._process = context.Process(target=serve, args=(theirs, spec, name), daemon=True)
+            self._process.start()
         theirs.close()
 
-    def request(self, command: str, **arguments: Any) -> Any:
-        """Send a command and wait for its answer.
+    def __enter__(self) -> Worker:
+        return self
 
-        Raises PointFailedError when the point failed, died, or took longer than the timeout; the process is gone then.
-        """
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def check(self) -> None:
+        """Raise UsageError for what the user asked of the point that cannot be; PointFailedError as `request` does."""
         try:
-            self._pipe.send_bytes(json.dumps({"command": command, **arguments}).encode())
-            if not self._pipe.poll(self._timeout):
-                raise PointFailedError("timeout", f"{command} took longer than {self._timeout:g} s")
-            answer = json.loads(self._pipe.recv_bytes())
-        except (EOFError, OSError):
-            failure = self._death()
-            self.close()
-            raise failure from None
-        except PointFailedError:
-            self.close()
+            self.request("check")
+        except PointFailedError as failure:
+            if failure.status == "usage":
+                raise UsageError(failure.reason) from None
             raise
+
+    def request(self, command: str, **arguments: Any) -> Any:
+        """Send a command to the `Session` of the process and wait for what it returns, as plain JSON values.
+
+        Raises PointFailedError when the command failed, or the process died or took longer than the timeout; there is
+        no use in asking more of it after these two.
+        """
+        answer = self._answer(command, arguments)
         if "failed" in answer:
-            self.close()
             raise PointFailedError(answer["failed"], answer["reason"])
         return answer["result"]
 
+    def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self._pipe.send_bytes(json.dumps({"command": command, "arguments": arguments}).encode())
+            if not self._pipe.poll(self._timeout):
+                raise PointFailedError("timeout", f"{command} took longer than {self._timeout:g} s")
+            answer: dict[str, Any] = json.loads(self._pipe.recv_bytes())
+        except (EOFError, OSError):
+            raise self._death() from None
+        return answer
+
     def close(self) -> None:
         """End the process, whatever it is doing, and remove its log."""
-        self._pipe.close()  # an idle worker ends by itself on this
-        self._process.join(0.2)
+        self._pipe.close()
         if self._process.is_alive():
             self._process.kill()
-            self._process.join(_DEAD_AFTER_S)
-        self._log.close()
-        Path(self._log.name).unlink(missing_ok=True)
+        self._process.join(_DEAD_AFTER_S)
+        self._log.unlink(missing_ok=True)
 
     def _death(self) -> PointFailedError:
         self._process.join(_DEAD_AFTER_S)
         code = self._process.exitcode
+        if code == -signal.SIGKILL and environment.kernel_oom_kills() > self._oom_kills:
+            return PointFailedError("oom", "the kernel ended the process: the machine ran out of memory")
         if code is not None and code < 0:
-            name = signal.Signals(-code).name
-            hint = "; the kernel may have run out of memory" if -code == signal.SIGKILL else ""
-            return PointFailedError("killed", f"the process was ended by {name}{hint}")
-        last = Path(self._log.name).read_text(errors="replace").strip().splitlines()[-1:]
-        return PointFailedError("error", f"the process ended with code {code}: {sanitize(' '.join(last))}")
-
-
-def _serve(pipe: Connection, spec: str, log: str) -> None:
-    """The child: answer commands until the pipe closes."""
-    _prepare_process(log)
-    session: Any = None
-    while True:
-        try:
-            message = json.loads(pipe.recv_bytes())
-        except (EOFError, OSError):
-            return
-        try:
-            if session is None:
-                from .session import Session
-
-                given = json.loads(spec)
-                session = Session(msgspec.convert(given["identity"], Identity), given["seed"])
-            command = message.pop("command")
-            if "point" in message:
-                message["point"] = msgspec.convert(message["point"], Point)
-            answer: dict[str, Any] = {"result": msgspec.to_builtins(getattr(session, command)(**message))}
-        except Exception as error:
-            answer = {"failed": classify(error), "reason": _reason(error)}
-        with contextlib.suppress(OSError):
-            pipe.send_bytes(json.dumps(answer).encode())
-
-
-def classify(error: BaseException) -> str:
-    """`oom` for an allocation that failed, on the host or the device, whatever type torch gives it; else `error`."""
-    text = str(error)
-    markers = ("DefaultCPUAllocator", "can't allocate memory", "CUDA out of memory", "out of memory")
-    out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return "oom" if out_of_memory or any(marker in text for marker in markers) else "error"
-
-
-def _reason(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return sanitize(f"{type(error).__name__}: {lines[0] if lines else 'no message'}", 500)
-
-
-def _prepare_process(log: str) -> None:
-    """Die with the parent, leave Ctrl-C to it, be the first to go when memory ends, keep the user's terminal quiet."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    sys.stdout.flush()
-    sys.stderr.flush()
-    handle = os.open(log, os.O_WRONLY | os.O_APPEND)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
+            return PointFailedError("killed", f"the process was ended by {signal.Signals(-code).name}")
+        last = self._log.read_text(errors="replace").strip().splitlines()[-1:] if self._log.exists() else []
+        return PointFailedError("error", f"the process ended with code {code}: {sanitize(' '.join(last), 300)}")

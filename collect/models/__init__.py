@@ -10,7 +10,8 @@ from tracekit.safety import sanitize
 from . import text
 from .entry import ModelEntry
 
-_ENTRIES: dict[str, ModelEntry] = {entry.name: entry for family in (text,) for entry in family.ENTRIES}
+_FAMILIES = (text,)
+_ENTRIES: dict[str, ModelEntry] = {entry.name: entry for family in _FAMILIES for entry in family.ENTRIES}
 
 
 def names() -> list[str]:

@@ -1,16 +1,19 @@
-"""What a registered model says of itself."""
+"""What a registered model says of itself. Needs neither torch nor transformers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from tracekit.errors import UsageError
+from tracekit.safety import sanitize
 from tracekit.units import length_text
 
 Settings = Mapping[str, Any]
 PRESETS = ("base", "tiny")
+LADDERS: Mapping[str, tuple[float, ...]] = {"tokens": (128, 256, 512, 1024, 2048, 4096, 8192)}
 
 
 def any_length(_settings: Settings, _length: int) -> dict[str, Any]:
@@ -18,13 +21,20 @@ def any_length(_settings: Settings, _length: int) -> dict[str, Any]:
     return {}
 
 
-@dataclass(frozen=True)
-class ModelEntry:
-    """One model that can be collected.
+def full_attention(_settings: Settings, length: int) -> tuple[int, int]:
+    """Every token attends to every token."""
+    return length, length
 
-    `base` and `tiny` are config settings of the two presets (`base`: those that cost estimates need; the rest is the
-    architecture's default). `fit(settings, length)` returns the settings that make a length possible and raises
-    UsageError where none do. `attention` lists the implementations that are real, the default first.
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """One model that can be collected: most need nothing but their settings.
+
+    `attention` lists the implementations that are real, the default first. `base` and `tiny` are config settings of the
+    two presets (`base`: those that cost estimates need; the rest is the architecture's default).
+    `fit(settings, length)` gives the settings that make a length possible, and raises UsageError where none do.
+    `work(settings, length)` gives the tokens computed and the tokens that each attends to.
+    `builder` is `module:function`, imported when a point is made: `(entry, identity, seed) -> Built`.
     """
 
     name: str
@@ -38,32 +48,44 @@ class ModelEntry:
     modality: str = "text"
     length_unit: str = "tokens"
     fit: Callable[[Settings, int], dict[str, Any]] = any_length
-    window: Callable[[Settings, int], int] = field(default=lambda _settings, length: length)
+    work: Callable[[Settings, int], tuple[int, int]] = full_attention
+    builder: str = "tracekit.collect.models.build:from_config"
     note: str = ""
 
-    def settings(self, preset: str, length: int, overrides: Settings) -> dict[str, Any]:
-        """The config settings of a preset at a length, the user's overrides last but for what the length needs."""
+    @property
+    def ladder(self) -> tuple[float, ...]:
+        """The lengths to measure where the user names none."""
+        return LADDERS[self.length_unit]
+
+    def settings(self, preset: str, length: float, overrides: Settings) -> dict[str, Any]:
+        """The config settings of a preset at a length, the user's overrides last but for what the length needs.
+
+        Raises UsageError for a length that the model cannot take.
+        """
+        if self.length_unit != "seconds" and not float(length).is_integer():
+            raise UsageError(f"{self.name}: {length:g} is no length; {self.length_unit} are whole")
         chosen = {**self.base, **(self.tiny if preset == "tiny" else {}), **overrides}
-        return {**chosen, **self.fit(chosen, length)}
+        return {**chosen, **self.fit(chosen, int(length))}
 
-    def check_attention(self, attention: str | None) -> str:
-        """The attention implementation to use: the default for None. Raises UsageError for one that is not real."""
-        if attention is None:
-            return self.attention[0]
-        if attention not in self.attention:
-            real = ", ".join(self.attention)
-            raise UsageError(f"{self.name} has no {attention} attention; it has: {real}")
-        return attention
+    def build(self) -> Callable[..., Any]:
+        """The function that makes a model and its inputs; importing it imports torch and transformers."""
+        module, _, function = self.builder.partition(":")
+        return getattr(import_module(module), function)  # type: ignore[no-any-return]
 
-    def flops(self, preset: str, length: int, overrides: Settings) -> float:
+    def refuse_attention(self, attention: str) -> UsageError:
+        """The error for an attention implementation that this model has not."""
+        return UsageError(f"{self.name} has no '{sanitize(attention)}' attention; it has: {', '.join(self.attention)}")
+
+    def flops(self, preset: str, length: float, overrides: Settings) -> float:
         """FLOPs of one forward of one input, by the usual formula; for estimates of time, not for reports."""
-        s = self.settings(preset, length, overrides)
-        hidden, layers, ffn = s["hidden_size"], s["num_hidden_layers"], s["intermediate_size"]
-        attended = self.window(s, length)
-        return float(layers * length * (8 * hidden**2 + 4 * hidden * ffn + 4 * attended * hidden))
+        settings = self.settings(preset, length, overrides)
+        hidden, layers = settings["hidden_size"], settings["num_hidden_layers"]
+        ffn = settings.get("intermediate_size", 4 * hidden)
+        tokens, attended = self.work(settings, int(length))
+        return float(layers * tokens * (8 * hidden**2 + 4 * hidden * ffn + 4 * attended * hidden))
 
 
 def refuse_length(model: str, length: int, nearest: list[int], why: str) -> UsageError:
     """The error for a length that cannot be, with the nearest that can."""
-    near = " or ".join(length_text(n) for n in nearest if n > 0)
+    near = " or ".join(map(length_text, nearest))
     return UsageError(f"{model} cannot take {length_text(length)} tokens: {why}; the nearest it can: {near}")

@@ -9,11 +9,11 @@ from .entry import ModelEntry, Settings, refuse_length
 
 _BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 _TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
-_ANY_BACKEND = ("sdpa", "eager", "flex_attention")
+_ANY_BACKEND = ("sdpa", "eager", "flex_attention", "flash_attention_2")
 
 
 def positions(extra: int = 0) -> Callable[[Settings, int], dict[str, Any]]:
-    """Position tables hold at least `length + extra` rows (RoBERTa's begin after the padding index)."""
+    """Position tables of at least `length + extra` rows (RoBERTa's begin after the padding index)."""
 
     def fit(settings: Settings, length: int) -> dict[str, Any]:
         return {"max_position_embeddings": max(length + extra, settings.get("max_position_embeddings", 512))}
@@ -21,18 +21,21 @@ def positions(extra: int = 0) -> Callable[[Settings, int], dict[str, Any]]:
     return fit
 
 
+def _longformer(settings: Settings, length: int) -> tuple[int, int]:
+    """Inputs are padded to whole windows; chunks overlap, so that each token is scored against 1.5 windows."""
+    window = int(settings["attention_window"])
+    return -(-length // window) * window, window * 3 // 2
+
+
 def _nystromformer(settings: Settings, length: int) -> dict[str, Any]:
-    landmarks = int(settings.get("num_landmarks", 64))
-    if length % landmarks:
-        below = length // landmarks * landmarks
-        why = f"lengths are multiples of its {landmarks} landmarks"
-        raise refuse_length("nystromformer", length, [below, below + landmarks], why)
+    """Lengths are whole multiples of the landmarks, and more than one: at one it turns into full attention."""
+    landmarks = int(settings["num_landmarks"])
+    below = length // landmarks
+    if length % landmarks or below < 2:
+        why = f"its lengths are 2, 3, ... times its {landmarks} landmarks"
+        nearest = sorted({max(below, 2) * landmarks, max(below + 1, 2) * landmarks})
+        raise refuse_length("nystromformer", length, nearest, why)
     return {**positions(2)(settings, length), "segment_means_seq_len": length}
-
-
-def _longformer_window(settings: Settings, length: int) -> int:
-    """Longformer attends to 1.5 windows a token, and pads short inputs to a whole window."""
-    return round(1.5 * int(settings["attention_window"]))
 
 
 ENTRIES = (
@@ -64,6 +67,15 @@ ENTRIES = (
         fit=positions(),
     ),
     ModelEntry(
+        name="distilbert",
+        architecture="distilbert",
+        source="Sanh et al. 2019, arXiv:1910.01108",
+        attention=_ANY_BACKEND,
+        base={"hidden_size": 768, "num_hidden_layers": 6, "num_attention_heads": 12, "hidden_dim": 3072},
+        tiny={"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "hidden_dim": 128},
+        fit=positions(),
+    ),
+    ModelEntry(
         name="longformer",
         architecture="longformer",
         source="Beltagy et al. 2020, arXiv:2004.05150",
@@ -72,8 +84,8 @@ ENTRIES = (
         tiny={**_TINY, "attention_window": 32},
         baseline="bert",
         fit=positions(2),
-        window=_longformer_window,
-        note="window 512, no global attention (the default of transformers); pads inputs to whole windows",
+        work=_longformer,
+        note="window 512; no global attention, the default of transformers; pads inputs to whole windows",
     ),
     ModelEntry(
         name="nystromformer",
@@ -84,7 +96,19 @@ ENTRIES = (
         tiny={**_TINY, "num_landmarks": 16, "conv_kernel_size": 5},
         baseline="bert",
         fit=_nystromformer,
-        window=lambda settings, _length: 4 * int(settings["num_landmarks"]),
+        work=lambda settings, length: (length, 4 * int(settings["num_landmarks"])),
         note="64 landmarks; lengths are multiples of them",
+    ),
+    ModelEntry(
+        name="fnet",
+        architecture="fnet",
+        source="Lee-Thorp et al. 2021, arXiv:2105.03824",
+        attention=("eager",),
+        base={key: value for key, value in _BASE.items() if key != "num_attention_heads"},
+        tiny={key: value for key, value in _TINY.items() if key != "num_attention_heads"},
+        baseline="bert",
+        fit=positions(),
+        work=lambda _settings, length: (length, 64),
+        note="Fourier transforms mix the tokens, in the place of attention",
     ),
 )

@@ -121,3 +121,12 @@ def test_help_has_examples(run_cli: Run, command: list[str]) -> None:
     assert done.returncode == 0
     if command:
         assert done.stdout.count(f"  tracekit {command[0]}") >= 2
+
+
+@pytest.mark.parametrize("name", ["h100_bert_small_inference", "mi300_torch_compile", "mi210_gpu_only"])
+def test_real_traces_of_other_tools(run_cli: Run, shared_traces: Path, tmp_path: Path, name: str) -> None:
+    done = run_cli("report", shared_traces / f"{name}.json.gz", "--html", tmp_path / "r.html")
+    assert done.returncode == 0, done.stderr
+    assert "Operators by self time" in done.stdout
+    assert "Device work" in done.stdout
+    assert (tmp_path / "r.html").exists()

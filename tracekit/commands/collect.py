@@ -6,6 +6,7 @@ import argparse
 import sys
 import tomllib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,9 @@ from tracekit.units import byte_size, length_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tracekit.collect.plan import Plan
-    from tracekit.collect.sweep import Effort, Result
+    from tracekit.collect.plan import Plan, Planned, Request
+    from tracekit.collect.rounds import Effort
+    from tracekit.collect.sweep import Result
 
 SUMMARY = "measure models at several input lengths, and profile them into one trace each"
 EXAMPLES = (
@@ -25,162 +27,179 @@ EXAMPLES = (
     "tracekit collect --model bert --model longformer --lengths 128:2048 --set num_hidden_layers=2 --out traces/",
 )
 _BUDGET_S = 1800.0  # of the bare command, whose lengths the user did not choose
+_TIMEOUT_S = 1800.0
 _FINE = ("ok", "cached", "oom", "skipped")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    what = parser.add_argument_group("what to measure")
-    what.add_argument(
-        "--model", action="append", default=[], metavar="[LABEL=]NAME", help="see: tracekit models (repeat)"
-    )
-    what.add_argument(
-        "--no-baseline", action="store_true", help="leave out the vanilla model that NAME is compared with"
-    )
-    what.add_argument(
-        "--lengths",
-        action="append",
-        default=[],
-        metavar="SPEC",
-        help="128,512 or 128:8192 (doubling) or 128:1024:128 (steps); default: 128:8192 as far as --budget reaches",
-    )
-    what.add_argument("--batch", type=int, default=1, metavar="N", help="inputs in one step (default: 1)")
-    what.add_argument(
-        "--attention",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="sdpa, eager, ... (repeat; default: sdpa where real)",
-    )
-    what.add_argument("--dtype", default="float32", help="float32 (default), bfloat16, float16, float64")
-    what.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1")
-    what.add_argument("--preset", default="base", help="base (default: the published size) or tiny (for trying out)")
-    what.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="overrides",
-        metavar="[MODEL.]KEY=VALUE",
-        help="override the config (repeat)",
-    )
-    what.add_argument("--annotate", default="components", help="components (default), layers, none")
-    how = parser.add_argument_group("how to measure")
-    how.add_argument(
-        "--repeats", type=int, metavar="N", help="latency samples per point (default: until 1%% precise, 5 to 30)"
-    )
-    how.add_argument(
-        "--budget", type=float, metavar="SECONDS", help="time for the sweep (default: 1800 without --lengths)"
-    )
-    how.add_argument(
-        "--timeout", type=float, default=1800.0, metavar="SECONDS", help="for one step of one point (default: 1800)"
-    )
-    how.add_argument("--threads", type=int, metavar="N", help="threads of torch (default: the usable cores)")
-    how.add_argument("--seed", type=int, default=0, help="of weights and inputs (default: 0)")
+    _configure_what(parser.add_argument_group("what to measure"))
+    _configure_how(parser.add_argument_group("how to measure"))
     where = parser.add_argument_group("where to put it")
     where.add_argument("--out", type=Path, default=Path("traces"), metavar="FOLDER", help="default: traces/")
     where.add_argument("--force", action="store_true", help="measure again what is finished")
     where.add_argument("--dry-run", action="store_true", help="print the plan and end")
 
 
+def _configure_what(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--model", action="append", default=[], metavar="[LABEL=]NAME", help="repeat for several; see: tracekit models")
+    add("--no-baseline", action="store_true", help="leave out the vanilla model that NAME is compared with")
+    lengths = "128,512 or 128:8192 (doubling) or 128:1024:128 (steps); default: 128:8192, as far as the budget reaches"
+    add("--lengths", action="append", default=[], metavar="[UNIT=]SPEC", help=lengths)
+    add("--batch", type=int, default=1, metavar="N", help="inputs in one step (default: 1)")
+    attention = "sdpa, eager, ... (repeat, or commas; default: sdpa where it is real, else eager)"
+    add("--attention", action="append", default=[], metavar="NAME", help=attention)
+    add("--dtype", default="float32", metavar="NAME", help="float32 (default), bfloat16, float16, float64")
+    add("--device", default="cpu", metavar="NAME", help="cpu (default), cuda, cuda:1")
+    add(
+        "--preset",
+        default="base",
+        metavar="NAME",
+        help="base (default: the published size) or tiny (to try things out)",
+    )
+    settings = "override the model's config, value as in TOML (repeat)"
+    add("--set", action="append", default=[], dest="overrides", metavar="[MODEL.]KEY=VALUE", help=settings)
+    add("--annotate", default="components", metavar="WHAT", help="components (default), layers, none")
+
+
+def _configure_how(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--repeats", type=int, metavar="N", help="latency samples of a point (default: until the median is 1%% precise)"
+    )
+    add("--throughput", action="store_true", help="search for the best batch size too; takes several times as long")
+    budget = f"time for the whole sweep (default: none with --lengths, else {_BUDGET_S:.0f})"
+    add("--budget", type=float, metavar="SECONDS", help=budget)
+    add(
+        "--timeout",
+        type=float,
+        default=_TIMEOUT_S,
+        metavar="SECONDS",
+        help="of one point's step (default: %(default)g)",
+    )
+    add("--no-skip-after-oom", action="store_true", help="try longer inputs too where a shorter one did not fit")
+    add("--threads", type=int, metavar="N", help="threads of torch, pinned (default: the usable physical cores)")
+    add("--seed", type=int, default=0, metavar="N", help="of weights and inputs (default: 0)")
+
+
 def run(args: argparse.Namespace) -> int:
     """Plan, say so, collect with progress, and say what became of it."""
     from tracekit.collect import plan as planning
-    from tracekit.collect.sweep import require_extra
+    from tracekit.collect import sweep
 
-    require_extra()
-    request = planning.Request(
-        model_specs=args.model,
-        lengths=_lengths(args.lengths),
-        preset=args.preset,
-        overrides=_overrides(args.overrides),
-        batch=args.batch,
-        attention=[name for given in args.attention for name in given.split(",")],
-        dtype=args.dtype,
-        device=args.device,
-        annotate=args.annotate,
-        threads=_at_least_one("--threads", args.threads),
-        seed=args.seed,
-        baseline=not args.no_baseline,
-    )
-    effort = _effort(args)
+    sweep.require_extra()
+    request, effort = _request(args), _effort(args)
+    _refuse_file(args.out)
     budget = args.budget if args.budget is not None or args.lengths else _BUDGET_S
-    plan = planning.make(request, args.out, args.force, budget)
+    plan = planning.make(request, args.out, force=args.force, budget_s=budget)
+    sweep.check(plan)
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, quiet=args.quiet)
-    _say_plan(console, plan, args.out, budget)
-    if args.dry_run:
-        results: list[Result] = []
-    else:
-        _refuse_unusable(args.out)
-        results, interrupted = _collect(console, plan, effort, args, budget)
-        _say_results(console, results, args.out, interrupted)
-        if interrupted:
-            return EXIT_INTERRUPTED
+    _say(console, *_plan_lines(plan, args.out, budget))
+    results: list[Result] = []
+    interrupted = False
+    if not args.dry_run:
+        interrupted = _collect(console, plan, effort, args, budget, results)
+        _say(console, *_result_lines(results, args.out, interrupted))
     if args.json:
-        print(_document(args, plan, results))
+        print(_document(args, plan, results, interrupted))
+    if interrupted:
+        return EXIT_INTERRUPTED
     return EXIT_OK if all(result.status in _FINE for result in results) else EXIT_FAILED
 
 
-def _lengths(specs: list[str]) -> list[int] | None:
+def _request(args: argparse.Namespace) -> Request:
     from tracekit.collect.lengths import parse
+    from tracekit.collect.plan import Request
 
-    return sorted({length for spec in specs for length in parse(spec)}) or None
+    return Request(
+        models=args.model,
+        lengths=parse(args.lengths) if args.lengths else None,
+        preset=args.preset,
+        overrides=_overrides(args.overrides),
+        batch=args.batch,
+        attention=[name.strip() for given in args.attention for name in given.split(",")],
+        dtype=args.dtype,
+        device=args.device,
+        annotate=args.annotate,
+        threads=args.threads,
+        seed=args.seed,
+        baseline=not args.no_baseline,
+    )
 
 
-def _overrides(pairs: list[str]) -> dict[str, Any]:
+def _overrides(pairs: Sequence[str]) -> dict[str, Any]:
     """`key=value` with the value as TOML writes it; a bare word is a string."""
     overrides: dict[str, Any] = {}
     for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key:
+        key, equals, text = (part.strip() for part in pair.partition("="))
+        if not equals or not key or not text:
             raise UsageError(f"--set {sanitize(pair)}: write KEY=VALUE, as in --set num_hidden_layers=2")
         try:
-            overrides[key.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except (tomllib.TOMLDecodeError, KeyError):
-            overrides[key.strip()] = text
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        if not isinstance(value, str | int | float | list):
+            raise UsageError(f"--set {sanitize(pair)}: the value is a number, a word, true, false or a list of these")
+        overrides[key] = value
     return overrides
 
 
-def _at_least_one(option: str, number: int | None) -> int | None:
-    if number is not None and number < 1:
-        raise UsageError(f"{option} is at least 1")
-    return number
-
-
 def _effort(args: argparse.Namespace) -> Effort:
-    from tracekit.collect.sweep import Effort
+    from tracekit.collect.rounds import Effort
 
-    if args.timeout <= 0 or (args.budget is not None and args.budget <= 0):
-        raise UsageError("--timeout and --budget are more than 0 seconds")
-    return Effort(repeats=_at_least_one("--repeats", args.repeats), timeout=args.timeout)
+    for option, number in (("repeats", args.repeats), ("budget", args.budget), ("timeout", args.timeout)):
+        if number is not None and not number > 0:
+            raise UsageError(f"--{option} {number:g}: more than 0 is needed")
+    return Effort(repeats=args.repeats, timeout=args.timeout, throughput=args.throughput)
 
 
-def _refuse_unusable(out: Path) -> None:
+def _refuse_file(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {sanitize(out)}: this is a file; name a folder")
-    out.mkdir(parents=True, exist_ok=True)
 
 
-def _say_plan(console: Console, plan: Plan, out: Path, budget: float | None) -> None:
+def _say(console: Console, *lines: str) -> None:
+    for line in lines:
+        console.print(sanitize(line, None), markup=False, soft_wrap=True)
+
+
+def _plan_lines(plan: Plan, out: Path, budget: float | None) -> list[str]:
     todo = plan.todo
-    cached = len(plan.points) - len(todo)
-    lengths = sorted({p.identity.length for p in plan.points})
-    span = length_text(lengths[0]) if len(lengths) == 1 else f"{length_text(lengths[0])} to {length_text(lengths[-1])}"
     curves = dict.fromkeys(f"{p.identity.model} ({p.identity.attention})" for p in plan.points)
-    unit = plan.points[0].identity.length_unit
-    lines = [f"plan: {sanitize(', '.join(curves))}; {len(lengths)} lengths, {span} {unit}"]
+    lines = [f"plan: {', '.join(curves)}; {_lengths_text(plan.points)}"]
+    cached = len(plan.points) - len(todo)
     again = f", {cached} finished already" if cached else ""
     cost = f", about {_rough(plan.seconds)} and {byte_size(plan.disk_bytes)}" if todo else ""
-    lines.append(f"      {len(todo)} points to make{again}{cost}, into {sanitize(out)}")
+    lines.append(f"      {_count(len(todo), 'point')} to make{again}{cost}, into {out}")
     if plan.left_out:
-        left = ", ".join(length_text(n) for n in sorted({p.identity.length for p in plan.left_out}))
-        more = f"--budget {(budget or 0) * 4:.0f}"
         lines.append(
-            f"      left out, as they pass the budget of {budget or 0:,.0f} s: {left} (more with {more} or --lengths)"
+            f"      left out, past the budget of {budget or 0:,.0f} s: {_lengths_text(plan.left_out)} "
+            f"(about {_rough(sum(p.seconds for p in plan.left_out))} more; --budget or --lengths takes them in)"
         )
-    for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+    return lines
+
+
+def _lengths_text(points: Sequence[Planned]) -> str:
+    by_unit: dict[str, list[float]] = {}
+    for point in points:
+        by_unit.setdefault(point.identity.length_unit, []).append(point.identity.length)
+    parts = []
+    for unit, lengths in by_unit.items():
+        distinct = sorted(set(lengths))
+        shown = ", ".join(map(length_text, distinct)) if len(distinct) < 9 else _span(distinct)
+        parts.append(f"{shown} {unit}")
+    return " and ".join(parts)
+
+
+def _span(lengths: Sequence[float]) -> str:
+    return f"{len(lengths)} lengths from {length_text(lengths[0])} to {length_text(lengths[-1])}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _rough(seconds: float) -> str:
@@ -190,68 +209,69 @@ def _rough(seconds: float) -> str:
 
 
 def _collect(
-    console: Console, plan: Plan, effort: Effort, args: argparse.Namespace, budget: float | None
-) -> tuple[list[Result], bool]:
-    """Run the plan under a progress bar (plain lines where stderr is no terminal); whether Ctrl-C ended it."""
+    console: Console, plan: Plan, effort: Effort, args: argparse.Namespace, budget: float | None, results: list[Result]
+) -> bool:
+    """Run the plan into `results`, under a progress bar (plain lines where stderr is no terminal); True for Ctrl-C."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from tracekit.collect.sweep import run as run_plan
 
-    results: list[Result] = []
     live = console.is_terminal and not args.quiet
     columns = (BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=console, disable=not live, transient=True) as progress:
         task = progress.add_task("starting", total=len(plan.points))
-
-        def doing(text: str) -> None:
-            progress.update(task, description=sanitize(text))
-
+        running = run_plan(
+            plan,
+            effort,
+            budget_s=budget,
+            skip_after_oom=not args.no_skip_after_oom,
+            said=lambda doing: progress.update(task, description=sanitize(doing)),
+            command=["tracekit", *sys.argv[1:]],
+        )
         try:
-            command = ["tracekit", *sys.argv[1:]]
-            for result in run_plan(plan, effort, seed=args.seed, budget_s=budget, progress=doing, command=command):
+            for result in running:
                 results.append(result)
                 progress.advance(task)
                 if result.status != "cached" or args.verbose:
-                    progress.console.print(_line(result), markup=False, soft_wrap=True)
+                    _say(console, _line(result))
         except KeyboardInterrupt:
-            return results, True
-    return results, False
+            running.close()  # ends its processes, wherever we were interrupted
+            return True
+    return False
 
 
 def _line(result: Result) -> str:
-    i = result.planned.identity
-    what = f"{i.model} ({i.attention}) at {length_text(i.length, i.length_unit)}"
     reason = f": {result.reason}" if result.reason else ""
-    return sanitize(f"{result.status:>7}  {what}{reason}", 500)
+    return f"{result.status:>7}  {result.planned.title}{reason}"
 
 
-def _say_results(console: Console, results: list[Result], out: Path, interrupted: bool) -> None:
+def _result_lines(results: Sequence[Result], out: Path, interrupted: bool) -> list[str]:
     counts = Counter(result.status for result in results)
-    said = ", ".join(f"{number} {status}" for status, number in counts.items()) or "nothing made"
-    console.print(f"{'interrupted; kept: ' if interrupted else ''}{said}", markup=False, soft_wrap=True)
+    said = ", ".join(f"{number} {status}" for status, number in counts.items()) or "no point"
+    lines = [f"interrupted; kept: {said}" if interrupted else said]
     if counts["ok"] + counts["cached"]:
-        console.print(
-            f"traces are in {sanitize(out)}; next: tracekit report {sanitize(out)}", markup=False, soft_wrap=True
-        )
+        lines.append(f"traces are in {out}; next: tracekit report {out}")
+    return lines
 
 
-def _document(args: argparse.Namespace, plan: Plan, results: list[Result]) -> str:
+def _document(args: argparse.Namespace, plan: Plan, results: Sequence[Result], interrupted: bool) -> str:
     from tracekit.reports.envelope import envelope
 
     rows = [
-        {
-            "model": result.planned.identity.model,
-            "attention": result.planned.identity.attention,
-            "length": result.planned.identity.length,
-            "status": result.status,
-            "path": str(result.path) if result.path else None,
-            "reason": result.reason,
-        }
+        {**_shown(result.planned), "status": result.status, "reason": result.reason, "path": _text(result.path)}
         for result in results
     ]
-    planned = [
-        {"model": p.identity.model, "length": p.identity.length, "path": str(p.path), "finished": p.finished}
-        for p in plan.points
-    ]
-    cost = {"seconds": round(plan.seconds, 1), "bytes": plan.disk_bytes}
-    return envelope("collect", [str(args.out)], points=rows, plan={"points": planned, "about": cost})
+    planned = [{**_shown(p), "finished": p.finished, "path": str(p.path)} for p in plan.points]
+    left_out = [_shown(p) for p in plan.left_out]
+    about = {"seconds": round(plan.seconds, 1), "bytes": plan.disk_bytes}
+    whole = {"points": planned, "left_out": left_out, "about": about}
+    return envelope("collect", [str(args.out)], points=rows, plan=whole, interrupted=interrupted)
+
+
+def _shown(planned: Planned) -> dict[str, Any]:
+    fields = ("model", "attention", "length", "length_unit", "batch", "dtype", "device")
+    return {name: getattr(planned.identity, name) for name in fields}
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -9,6 +9,14 @@ from tracekit.errors import EXIT_OK
 
 SUMMARY = "list the models that can be collected, and their baselines"
 EXAMPLES = ("tracekit models", "tracekit models --json")
+_COLUMNS = {
+    "name": "model",
+    "modality": "modality",
+    "length_unit": "length in",
+    "attention": "attention",
+    "baseline": "baseline",
+    "source": "source",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,10 +53,10 @@ def run(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title in ("model", "length in", "attention", "baseline", "source"):
+    for title in _COLUMNS.values():
         table.add_column(title, overflow="fold")
     for row in rows:
-        attention = ", ".join(row["attention"])
-        table.add_row(row["name"], row["length_unit"], attention, row["baseline"] or "-", row["source"])
+        shown = {**row, "attention": ", ".join(row["attention"]), "baseline": row["baseline"] or "-"}
+        table.add_row(*(shown[column] for column in _COLUMNS))
     Console(highlight=False).print(table)
     return EXIT_OK

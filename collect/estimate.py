@@ -1,0 +1,64 @@
+"""About how long a point takes and how large its file is: for the plan that is shown before a sweep, for nothing else.
+
+FLOPs by formula over what a matrix product reaches here, and the fixed costs of a point as measured on two cores.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+
+from tracekit.points import Identity
+
+from .models.entry import ModelEntry
+
+FIRST_START_S = 8.0  # the server that holds torch and transformers
+_START_S = 2.0  # two processes, profiler and export
+_BUILD_S_PER_MFLOAT = 0.025  # random weights, twice
+_TIMED_STEPS = 3 + 12  # warm-up, samples
+_PROFILED_STEPS = 1 + 1 + 3  # first step, profiler's warm-up, profiled
+_LONGEST_TIMING_S = 20.0
+_EFFICIENCY = 0.5  # of a bare matrix product that a transformer's forward reaches
+_TRACE_BYTES_PER_LAYER = 15_000
+_EAGER_FACTOR = 2.5  # models without a fused attention record that much more
+
+
+def flops_per_second(threads: int) -> float:
+    """What a forward reaches on `threads` cores here, roughly, from a small matrix product on one or all of them."""
+    a = np.ones((768, 768), dtype=np.float32)
+    best = float("inf")
+    for _ in range(3):
+        begin, cpu = time.perf_counter(), time.process_time()
+        a @ a
+        wall = time.perf_counter() - begin
+        used = max(1.0, (time.process_time() - cpu) / wall)  # cores that numpy's BLAS took
+        best = min(best, wall * used)
+    return _EFFICIENCY * 2 * 768**3 / best * min(threads, os.cpu_count() or 1)
+
+
+def seconds(entry: ModelEntry, identity: Identity, rate: float) -> float:
+    """About how long a point takes, both its processes, at `rate` FLOP/s."""
+    step = entry.flops(identity.preset, identity.length, identity.overrides) * identity.batch / rate
+    timing = min(_TIMED_STEPS * step, _LONGEST_TIMING_S + 3 * step)
+    return _START_S + _BUILD_S_PER_MFLOAT * _parameters(entry, identity) / 1e6 + timing + _PROFILED_STEPS * step
+
+
+def disk_bytes(entry: ModelEntry, identity: Identity) -> int:
+    """About how large a point's file is: it grows with the number of operators, not with the length."""
+    layers = int(_settings(entry, identity)["num_hidden_layers"])
+    factor = _EAGER_FACTOR if "sdpa" not in entry.attention else 1.0
+    return 10_000 + int(layers * _TRACE_BYTES_PER_LAYER * factor)
+
+
+def _settings(entry: ModelEntry, identity: Identity) -> dict[str, int]:
+    return entry.settings(identity.preset, identity.length, identity.overrides)
+
+
+def _parameters(entry: ModelEntry, identity: Identity) -> float:
+    settings = _settings(entry, identity)
+    hidden = int(settings["hidden_size"])
+    ffn = int(settings.get("intermediate_size", 4 * hidden))
+    vocabulary = 30_000
+    return float(settings["num_hidden_layers"]) * (4 * hidden**2 + 2 * hidden * ffn) + vocabulary * hidden

@@ -1,0 +1,94 @@
+"""The child's side of a worker: answer the commands of one point until the pipe closes."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tracekit.errors import UsageError
+from tracekit.points import Identity, Point
+from tracekit.safety import sanitize
+
+_PR_SET_PDEATHSIG = 1
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "can't allocate memory", "out of memory", "Cannot allocate memory")
+
+
+def serve(pipe: connection.Connection, spec: str, log: str) -> None:
+    """Answer each message `{command, arguments}` with `{result}` or `{failed, reason}`."""
+    _settle(log)
+    session: Any = None
+    while True:
+        try:
+            message = json.loads(pipe.recv_bytes())
+        except (EOFError, OSError):
+            return
+        try:
+            if session is None:
+                session = _session(spec)
+            answer = {"result": _call(session, message["command"], message["arguments"])}
+        except Exception as error:
+            answer = {"failed": classify(error), "reason": _reason(error)}
+        with contextlib.suppress(OSError):
+            pipe.send_bytes(json.dumps(answer).encode())
+
+
+def _session(spec: str) -> Any:
+    from .session import Session  # here, so that spawning and reporting failures need no torch
+
+    given = json.loads(spec)
+    return Session(msgspec.convert(given["identity"], Identity), given["seed"])
+
+
+def _call(session: Any, command: str, arguments: dict[str, Any]) -> Any:
+    if "point" in arguments:
+        arguments["point"] = msgspec.convert(arguments["point"], Point)
+    return msgspec.to_builtins(getattr(session, command)(**arguments))
+
+
+def classify(error: BaseException) -> str:
+    """`oom` for an allocation that failed, on host or device, whatever type torch gives it; `usage`; `error`."""
+    if isinstance(error, UsageError):
+        return "usage"
+    out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return "oom" if out_of_memory or any(marker in str(error) for marker in _OUT_OF_MEMORY) else "error"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, UsageError):
+        return str(error)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return sanitize(f"{type(error).__name__}: {lines[0] if lines else 'no message'}", 500)
+
+
+def _settle(log: str) -> None:
+    """Leave Ctrl-C and the terminal to the parent, be the first to go when memory ends, and die with the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        handle = os.open(log, os.O_WRONLY | os.O_APPEND)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+    with contextlib.suppress(OSError, AttributeError):  # the parent here is the fork server
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
