@@ -210,6 +210,13 @@ def _check_overrides(request: Request, chosen: Mapping[str, ModelEntry]) -> None
         label, dot, _ = key.partition(".")
         if dot and label not in chosen:
             raise UsageError(f"--set {sanitize(key)}: no model of this sweep is called '{sanitize(label)}'")
+    for label, entry in chosen.items():
+        for key, value in overrides_for(request.overrides, label).items():
+            number = isinstance(value, int) and not isinstance(value, bool) and value > 0
+            if isinstance(entry.base.get(key), int) and not number:  # sizes, which the estimates multiply
+                raise UsageError(
+                    f"--set {sanitize(key)}={sanitize(value)}: {label}'s {sanitize(key)} is a whole number"
+                )
 
 
 def _lengths(

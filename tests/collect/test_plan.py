@@ -1,0 +1,94 @@
+"""Plans: what is asked for, what cannot be, and what a budget leaves out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tracekit.collect import models
+from tracekit.collect.models.entry import LADDERS
+from tracekit.collect.plan import Planned, Request, make, overrides_for
+from tracekit.errors import UsageError
+
+
+def curves(points: tuple[Planned, ...]) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((p.identity.model, p.identity.attention) for p in points))
+
+
+def test_the_bare_model_brings_its_baseline_and_the_ladder(tmp_path: Path) -> None:
+    plan = make(Request(["longformer"]), tmp_path)
+    assert curves(plan.points) == [("bert", "sdpa"), ("longformer", "eager")]
+    assert tuple(dict.fromkeys(p.identity.length for p in plan.points)) == LADDERS["tokens"]
+    assert plan.left_out == ()
+    assert [len(group) for group in plan.groups()] == [2] * len(LADDERS["tokens"])
+
+
+def test_without_baseline(tmp_path: Path) -> None:
+    plan = make(Request(["longformer"], lengths=[64], baseline=False), tmp_path)
+    assert curves(plan.points) == [("longformer", "eager")]
+
+
+def test_attention_is_asked_of_those_that_have_it(tmp_path: Path) -> None:
+    plan = make(Request(["bert", "longformer"], lengths=[64], attention=["sdpa", "eager"]), tmp_path)
+    assert curves(plan.points) == [("bert", "sdpa"), ("bert", "eager"), ("longformer", "eager")]
+
+
+def test_variants_of_one_model(tmp_path: Path) -> None:
+    overrides = {"num_hidden_layers": 2, "wide.hidden_size": 128}
+    plan = make(Request(["bert", "wide=bert"], lengths=[64], overrides=overrides), tmp_path)
+    by_label = {p.identity.model: p.identity for p in plan.points}
+    assert by_label["bert"].overrides == {"num_hidden_layers": 2}
+    assert by_label["wide"].overrides == {"num_hidden_layers": 2, "hidden_size": 128}
+    assert by_label["wide"].architecture == "bert"
+    assert overrides_for({"a": 1, "x.a": 2}, "x") == {"a": 2}
+
+
+def test_a_budget_cuts_whole_lengths_and_says_which(tmp_path: Path) -> None:
+    full = make(Request(["longformer"]), tmp_path)
+    cut = make(Request(["longformer"]), tmp_path, budget_s=full.seconds / 4)
+    assert 0 < len(cut.points) < len(full.points)
+    assert len(cut.points) + len(cut.left_out) == len(full.points)
+    assert max(p.identity.length for p in cut.points) < min(p.identity.length for p in cut.left_out)
+    assert len(make(Request(["longformer"]), tmp_path, budget_s=0.001).points) == 2  # the first length is always made
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"models": ["longformr"]}, "did you mean longformer"),
+        ({"models": ["zzz"]}, "tracekit models"),
+        ({"models": []}, "name a model"),
+        ({"models": ["longformer"], "attention": ["flash"]}, "longformer has no 'flash' attention; it has: eager"),
+        ({"models": ["bert"], "dtype": "int8"}, "float32"),
+        ({"models": ["bert"], "preset": "huge"}, "base, tiny"),
+        ({"models": ["bert"], "device": "tpu"}, "cpu, cuda"),
+        ({"models": ["bert"], "batch": 0}, "at least 1"),
+        ({"models": ["bert"], "threads": 0}, "at least 1"),
+        ({"models": ["bert"], "overrides": {"gpt.x": 1}}, "no model of this sweep is called 'gpt'"),
+        ({"models": ["bert"], "overrides": {"num_hidden_layers": "two"}}, "whole number"),
+        ({"models": ["bert"], "overrides": {"hidden_size": 0}}, "whole number"),
+        ({"models": ["x=bert", "x=longformer"]}, "stands for two models"),
+        ({"models": ["nystromformer"], "lengths": [100]}, "the nearest it can: 128"),
+        ({"models": ["bert"], "lengths": [2.5]}, "tokens are whole"),
+        ({"models": ["bert"], "lengths": {"seconds": [2]}}, "no model of this sweep takes lengths in seconds"),
+        ({"models": ["bert"], "lengths": []}, "name a length"),
+        ({"models": ["bert"], "annotate": "all"}, "components, layers, none"),
+    ],
+)
+def test_what_cannot_be_is_one_line(tmp_path: Path, options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UsageError) as error:
+        make(Request(**options), tmp_path)
+    assert reason in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_entry_is_complete(name: str) -> None:
+    entry = models.get(name)
+    assert entry.source
+    assert entry.attention
+    assert entry.baseline is None or models.get(entry.baseline).baseline is None
+    small, large = (entry.flops("base", n, {}) for n in (2048, 4096))
+    assert 1.9 < large / small < 4.1

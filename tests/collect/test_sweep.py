@@ -1,0 +1,201 @@
+"""Real sweeps of tiny models in real processes: what is written, what is kept, and how points die."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tracekit import points
+from tracekit.collect import sweep as sweeping
+from tracekit.collect.plan import Plan, Request, make
+from tracekit.collect.rounds import Effort
+from tracekit.collect.sweep import Result, run
+from tracekit.collect.worker import Worker
+from tracekit.errors import UsageError
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+QUICK = Effort(repeats=2, timeout=120)
+
+
+def plan(out: Path, models: tuple[str, ...] = ("bert",), lengths: tuple[int, ...] = (16,), **options: Any) -> Plan:
+    force = options.pop("force", False)
+    request = Request(models, lengths=lengths, **{"preset": "tiny", "baseline": False, **options})
+    return make(request, out, force=force)
+
+
+def collected(made: Plan, effort: Effort = QUICK, **options: Any) -> list[Result]:
+    return list(run(made, effort, **options))
+
+
+def statuses(results: list[Result]) -> list[str]:
+    return [result.status for result in results]
+
+
+def test_a_point_file_says_everything(tmp_path: Path) -> None:
+    done = collected(
+        plan(tmp_path, ("bert", "longformer"), (16, 32), overrides={"num_hidden_layers": 1}), command=["x"]
+    )
+    assert statuses(done) == ["ok"] * 4
+    for result in done:
+        assert result.path is not None
+        document = json.loads(gzip.decompress(result.path.read_bytes()))
+        assert next(iter(document)) == "tracekit"
+        names = [event.get("name") for event in document["traceEvents"]]
+        assert sum(str(name).startswith("ProfilerStep#") for name in names) == 3
+        assert names.count("tracekit::phase#forward") == 3
+        assert names.count("tracekit::model#") == 3
+        point = points.read_point(result.path)
+        assert point is not None
+        assert point.identity == result.planned.identity
+        assert (point.tokens, point.seed, point.command) == (point.identity.length, 0, ["x"])
+        assert [sample.round for sample in point.samples] == [0, 1]
+        assert all(sample.wall_ns > 0 and sample.cpu_ns > 0 for sample in point.samples)
+        assert len(point.calibration) == 2
+        assert point.config["num_hidden_layers"] == 1
+        assert point.memory is not None
+        assert point.memory.bytes > point.memory.parameter_bytes >= point.parameters * 4
+        assert point.profile is not None
+        assert (point.profile.steps, point.profile.exporter) == (3, "native")
+        assert {"cpu_model", "load_average"} <= set(point.environment)
+        assert {"torch", "transformers", "tracekit", "python"} <= set(point.versions)
+    baselines = {r.planned.identity.model: points.read_point(r.path).baseline for r in done if r.path}  # type: ignore[union-attr]
+    assert baselines == {"bert": None, "longformer": "bert"}
+    sweeps = [{s.sweep for s in points.read_point(r.path).samples} for r in done if r.path]  # type: ignore[union-attr]
+    assert sweeps[0] == sweeps[1] != sweeps[2]  # the models of one length were timed in the same rounds
+    assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
+
+
+def test_finished_points_are_kept_and_force_redoes_them(tmp_path: Path) -> None:
+    first = collected(plan(tmp_path))[0]
+    assert first.path is not None
+    before = first.path.stat()
+    assert statuses(collected(plan(tmp_path))) == ["cached"]
+    assert first.path.stat().st_mtime_ns == before.st_mtime_ns
+    assert statuses(collected(plan(tmp_path, force=True))) == ["ok"]
+    assert first.path.stat().st_mtime_ns != before.st_mtime_ns
+    first.path.write_bytes(first.path.read_bytes()[:200])  # a damaged file is no finished point
+    assert statuses(collected(plan(tmp_path))) == ["ok"]
+
+
+def test_out_of_memory_is_a_result_and_longer_inputs_are_skipped(tmp_path: Path) -> None:
+    made = plan(tmp_path, lengths=(1 << 16, 1 << 17), batch=1 << 22)  # inputs of 2 TB
+    done = collected(made)
+    assert statuses(done) == ["oom", "skipped"]
+    assert done[0].path is not None
+    failed = points.read_failed(done[0].path)
+    assert failed.identity == made.points[0].identity
+    assert "allocate" in failed.reason
+    assert statuses(collected(made, skip_after_oom=False)) == ["oom", "oom"]
+
+
+def test_a_success_removes_the_failure(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    path = made.points[0].failed_path
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    assert statuses(collected(made)) == ["ok"]
+    assert not path.exists()
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> list[Worker]:
+    """Every worker that is started, in order."""
+    started: list[Worker] = []
+
+    class Seen(Worker):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            started.append(self)
+
+    monkeypatch.setattr(sweeping, "Worker", Seen)
+    return started
+
+
+def killer(workers: list[Worker], when: str) -> Callable[[str], None]:
+    def said(doing: str) -> None:
+        if doing.startswith(when):
+            os.kill(workers[0]._process.pid, signal.SIGKILL)
+
+    return said
+
+
+def test_a_killed_point_is_told_and_the_others_go_on(tmp_path: Path, workers: list[Worker]) -> None:
+    made = plan(tmp_path, ("bert", "longformer"))
+    done = collected(made, said=killer(workers, "timing bert"))
+    assert {r.planned.identity.model: r.status for r in done} == {"bert": "killed", "longformer": "ok"}
+    killed = next(r for r in done if r.status == "killed")
+    assert killed.path is not None
+    assert "SIGKILL" in points.read_failed(killed.path).reason
+    assert statuses(collected(made)) == ["ok", "ok"]  # `made` was planned before longformer was finished
+    assert statuses(collected(plan(tmp_path, ("bert", "longformer")))) == ["cached", "cached"]
+
+
+def test_a_point_that_hangs_times_out(tmp_path: Path) -> None:
+    done = collected(plan(tmp_path), Effort(repeats=1, timeout=0.01))
+    assert statuses(done) == ["timeout"]
+    assert "longer than 0.01 s" in done[0].reason
+
+
+def test_an_error_in_the_model_is_one_line(tmp_path: Path) -> None:
+    done = collected(plan(tmp_path, overrides={"num_attention_heads": 7}))  # does not divide the width
+    assert statuses(done) == ["error"]
+    assert done[0].reason.startswith("ValueError: ")
+    assert "\n" not in done[0].reason
+
+
+def test_no_process_is_left(tmp_path: Path, workers: list[Worker]) -> None:
+    running = run(plan(tmp_path, lengths=(16, 32)), QUICK)
+    next(running)
+    running.close()
+    assert workers
+    assert not any(worker._process.is_alive() for worker in workers)
+
+
+def test_a_spent_budget_skips(tmp_path: Path) -> None:
+    assert statuses(collected(plan(tmp_path), budget_s=-1)) == ["skipped"]
+
+
+def test_check_refuses_what_only_torch_knows(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="near it: num_hidden_layers"):
+        sweeping.check(plan(tmp_path, overrides={"num_hiden_layers": 2}))
+    with pytest.raises(UsageError, match="cuda:99"):
+        sweeping.check(plan(tmp_path, device="cuda:99"))
+
+
+def test_sweep_from_python(tmp_path: Path) -> None:
+    found = list(sweeping.sweep("bert", lengths=[16], preset="tiny", out=tmp_path, effort=QUICK))
+    assert [(point.status, point.identity.length) for point in found] == [("ok", 16)]
+
+
+def test_throughput_is_measured_where_asked(tmp_path: Path) -> None:
+    done = collected(plan(tmp_path), Effort(repeats=1, throughput=True))
+    assert done[0].path is not None
+    point = points.read_point(done[0].path)
+    assert point is not None
+    assert [trial.batch for trial in point.throughput][:3] == [1, 2, 4]
+    assert all(len(trial.samples_ns) == 3 for trial in point.throughput)
+
+
+def test_names_that_break_the_native_exporter_are_kept(tmp_path: Path) -> None:
+    """torch 2.13 writes invalid JSON for a quote in a name; the Python exporter of the same profile is used then."""
+    from torch.profiler import record_function
+
+    from tracekit.collect.profile import run_profiled
+
+    def step() -> None:
+        with record_function('a "quoted" name'):
+            pass
+
+    exported, profile = run_profiled(step, "cpu", 1, tmp_path)
+    names = [event.get("name") for event in json.loads(exported.read_text())["traceEvents"]]
+    assert 'a "quoted" name' in names
+    assert profile.exporter in ("native", "python")
