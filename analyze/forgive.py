@@ -31,6 +31,15 @@ class Odd:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A begin or an end of a span given in two halves (ph B and E); `event` is None for an end."""
+
+    thread: tuple[int, int]
+    time_ns: int
+    event: ev.Event | None
+
+
 class _DuplicateKeyError(ValueError):
     pass
 
@@ -42,10 +51,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def forgive(text: str) -> Odd | str:
-    """Read one element of traceEvents. Returns the event, or the finding's code; "" when nobody needs this event."""
+def forgive(text: str) -> Odd | Mark | str:
+    """Read one element of traceEvents: the event, half of one, or the finding's code ("" when nobody needs it)."""
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_float=_Number, parse_int=_Number)
+        value = json.loads(text, object_pairs_hook=_object, parse_float=_Number, parse_int=_Number, strict=False)
     except _DuplicateKeyError:
         return "duplicate_key"
     except (ValueError, RecursionError):
@@ -53,6 +62,12 @@ def forgive(text: str) -> Odd | str:
     if not isinstance(value, dict):
         return "bad_event"
     category = _text(value.get("cat"))
+    if value.get("ph") == "E" or (value.get("ph") == "B" and category in ev.STRUCTS):
+        time = nanoseconds(value.get("ts"))
+        thread = (_thread_id(value.get("pid")), _thread_id(value.get("tid")))
+        return (
+            "bad_time" if time is None else Mark(thread, time, None if value["ph"] == "E" else _struct(category, value))
+        )
     if category not in ev.STRUCTS or (value.get("ph") != "X" and category != ev.MEMORY):
         return ""
     start = nanoseconds(value.get("ts"))
@@ -61,6 +76,24 @@ def forgive(text: str) -> Odd | str:
         return "bad_time"
     notes = ("string_time",) if _is_text(value.get("ts")) or _is_text(value.get("dur")) else ()
     return Odd(_struct(category, value), start, dur, notes)
+
+
+def paired(marks: list[Mark]) -> tuple[list[Odd], int]:
+    """Begins and ends as spans: an end closes the begin that opened last on its thread. And how many had no partner."""
+    spans: list[Odd] = []
+    unpaired = 0
+    opened: dict[tuple[int, int], list[Mark]] = {}
+    for mark in sorted(marks, key=lambda mark: mark.time_ns):  # stable: at one instant the order of the file decides
+        stack = opened.setdefault(mark.thread, [])
+        if mark.event is not None:
+            stack.append(mark)
+        elif stack:
+            begin = stack.pop()
+            assert begin.event is not None
+            spans.append(Odd(begin.event, begin.time_ns, mark.time_ns - begin.time_ns, ()))
+        else:
+            unpaired += 1
+    return spans, unpaired + sum(map(len, opened.values()))
 
 
 def nanoseconds(value: Any) -> int | None:

@@ -24,11 +24,11 @@ from tracekit.errors import TraceError
 from tracekit.safety import sanitize
 
 from . import events as ev
-from .forgive import Odd, forgive, nanoseconds
+from .forgive import Mark, Odd, forgive, nanoseconds, paired
 from .quality import Finding, Findings
 from .stream import BLOCK, Stream
 
-_HEADER_VALUE_LIMIT = 64 << 20
+_VALUE_LIMIT = 64 << 20
 _ONE = msgspec.json.Decoder(ev.Known)
 _PIECES = msgspec.json.Decoder(list[msgspec.Raw])
 _HEADER_BLOCK = 64 << 10  # header values are decoded from the whole buffer: keep it small until the events begin
@@ -36,7 +36,9 @@ _SPACE = b" \t\r\n"
 _STRICT = msgspec.json.Decoder(list[ev.Known])
 _TS = re.compile(rb'"ts"\s*:\s*(-?[\d.]+)(?=[,}\s])')
 _MAX_DUR_NS = 30 * 86_400 * 10**9  # a duration beyond 30 days is a broken clock, not work
-_ELEMENT = json.JSONDecoder()
+_ELEMENT = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)  # for boundaries: no number is evaluated
+_HEADER = json.JSONDecoder(strict=False)
+_EVENT = re.compile(r'\{\s*"(?:ph|name|cat|ts|pid|tid)"\s*:')
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class _Reader:
         self.device: list[pl.DataFrame] = []
         self.memory: list[pl.DataFrame] = []
         self.odd: dict[str, list[Odd]] = {}
+        self.marks: list[Mark] = []  # begins and ends, paired once all are known
         self.seen = 0
         self.cuts: tuple[bytes, ...] = ()
 
@@ -155,13 +158,13 @@ class _Reader:
         while True:
             text = self.buffer.decode("utf-8", "surrogateescape")
             try:
-                value, end = _ELEMENT.raw_decode(text)
+                value, end = _HEADER.raw_decode(text)
             except RecursionError:
                 raise TraceError(f"{self._name()}: nested too deeply at byte {self._at():,}") from None
             except ValueError as error:
                 if self.ended:
                     return _END
-                if len(self.buffer) > _HEADER_VALUE_LIMIT or isinstance(error, json.JSONDecodeError) is False:
+                if len(self.buffer) > _VALUE_LIMIT:
                     raise TraceError(f"{self._name()}: invalid JSON at byte {self._at():,}: {error}") from None
                 self._fill(max(len(self.buffer), _HEADER_BLOCK))
                 continue
@@ -181,7 +184,7 @@ class _Reader:
             if cut and self._block(self.buffer[:cut]):
                 self._drop(cut)
                 self._fill()
-            elif not cut and not self.ended and len(self.buffer) < _HEADER_VALUE_LIMIT:
+            elif not cut and not self.ended and len(self.buffer) < _VALUE_LIMIT:
                 self._fill()
             else:
                 closed = self._one_by_one()
@@ -192,6 +195,7 @@ class _Reader:
     def _indent(self) -> None:
         """Remember how events are indented, which is how blocks are cut."""
         while not self.ended and not self.buffer.lstrip(_SPACE):
+            self.buffer = self.buffer[-_HEADER_BLOCK:]  # only the last line's indentation matters
             self._fill()
         white = self.buffer[: len(self.buffer) - len(self.buffer.lstrip(_SPACE))]
         indent = white.rpartition(b"\n")[2]
@@ -305,12 +309,14 @@ class _Reader:
             except RecursionError:
                 raise TraceError(f"{self._name()}: nested too deeply at byte {self._at():,}") from None
             except ValueError as error:
-                where = getattr(error, "pos", len(text))
-                if len(text) - where > BLOCK // 4 or (self.ended and not _unfinished(text, position)):
-                    raise TraceError(
-                        f"{self._name()}: invalid JSON at byte {self._at() + where:,}: {sanitize(error)}"
-                    ) from None
-                return False, position
+                resume = _EVENT.search(text, position + 1)
+                if resume is None or getattr(error, "pos", 0) > resume.start():  # it may only be cut off here
+                    if not self.ended and len(text) - position > _VALUE_LIMIT:
+                        raise TraceError(f"{self._name()}: an event is larger than {_VALUE_LIMIT >> 20} MiB") from None
+                    return False, position
+                self.findings.add("bad_event", f"at byte {self._at() + position:,}")
+                position = resume.start()
+                continue
             self._element(text[position:end])
             position = end
 
@@ -322,11 +328,19 @@ class _Reader:
             if odd:
                 self.findings.add(odd, f"event {self.seen:,}")
             return
+        if isinstance(odd, Mark):
+            self.marks.append(odd)
+            return
         for note in odd.notes:
             self.findings.add(note, f"event {self.seen:,}")
         self.odd.setdefault(ev.category(odd.event), []).append(odd)
 
     def _flush_odd(self) -> None:
+        spans, unpaired = paired(self.marks)
+        self.findings.add("unpaired", count=unpaired)
+        for span in spans:
+            self.odd.setdefault(ev.category(span.event), []).append(span)
+        self.marks.clear()
         for category, odds in self.odd.items():
             starts = np.array([o.start_ns for o in odds], dtype=np.int64)
             durs = np.array([o.dur_ns for o in odds], dtype=np.int64)
@@ -395,11 +409,6 @@ def _starts(block: bytes, decoded: list[Any]) -> ev.Int64s | None:
     if len(exact) != len(decoded) or None in exact:
         return None
     return np.array(exact, dtype=np.int64)
-
-
-def _unfinished(text: str, position: int) -> bool:
-    """Whether what stands at `position` is the beginning of an element cut off by the end of the file."""
-    return position >= len(text) or text[position] in '{["' or text[position:].strip() == ""
 
 
 def _concat(frames: list[pl.DataFrame], schema: dict[str, Any]) -> pl.DataFrame:

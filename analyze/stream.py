@@ -17,6 +17,7 @@ from tracekit.safety import sanitize
 BLOCK = 4 << 20
 _COMPRESSED = 256 << 10
 _DAMAGE: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub says an instance
+_BOMB_BYTES, _BOMB_RATIO = 32 << 20, 200  # traces compress 10 to 30 times
 _GZIP = b"\x1f\x8b"
 _FOREIGN = {
     b"PK": "a zip archive: unpack it first",
@@ -50,6 +51,7 @@ class Stream(AbstractContextManager["Stream"]):
             raise
         self._inflater = _inflater() if head.startswith(_GZIP) else None
         self._pending = b""
+        self._taken = self._given = 0  # bytes, compressed and not
 
     def read(self, size: int = BLOCK) -> bytes:
         """The next bytes, at most `size`; empty at the end, or where a damaged gzip stream ends."""
@@ -74,12 +76,19 @@ class Stream(AbstractContextManager["Stream"]):
                 self.damage = "bytes that are no gzip follow it"
                 return b""
             self._inflater = _inflater()
+        before = len(self._pending)
         try:
             part: bytes = self._inflater.decompress(self._pending, size)
         except _DAMAGE as error:
             self.damage = str(error)
             return b""
         self._pending = self._inflater.unused_data if self._inflater.eof else self._inflater.unconsumed_tail
+        self._taken += before - len(self._pending)
+        self._given += len(part)
+        if self._given > _BOMB_BYTES and self._given > _BOMB_RATIO * self._taken:
+            raise TraceError(
+                f"{sanitize(self.path)}: it inflates to more than {_BOMB_RATIO} times its size: too large to be a trace"
+            )
         return part
 
     def _more(self) -> bool:

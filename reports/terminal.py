@@ -52,7 +52,7 @@ def _text(value: object, style: str | Style = "", limit: int | None = 200) -> Te
 
 
 def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1), collapse_padding=True)
 
 
 def _titled(title: str, table: Table, note: str = "") -> RenderableType:
@@ -132,7 +132,7 @@ def _cell(row: dict[str, Any] | None, column: str, shown: Callable[[float], str]
     text = Text(shown(value), style="bold green" if value == top else "")
     if "median_ns" in row:
         spread = (row["hi_ns"] - row["lo_ns"]) / 2 / value if value else 0.0
-        text.append(f" ±{spread:>3.0%}", style="dim")
+        text.append(f" ±{spread:>4.0%}" if spread >= 0.0995 else f" ±{spread:.1%}", style="dim")
     return text
 
 

@@ -271,3 +271,38 @@ def test_cut_gzip_is_data_up_to_the_cut(span: Spans, write: Writer, tmp_path: Pa
     result = read_events(path)
     assert 500 < result.host.height < 3000
     assert {f.code for f in result.findings} == {"truncated", "gzip_damaged"}
+
+
+@pytest.mark.parametrize("broken", ['{"ph":"X","name":"a"b"}', '{"ph":"X","dur":N/A}', '{"ph":"X",}', '{"ph":"X"', "?"])
+@pytest.mark.parametrize("separator", [",", ",\n  "])
+def test_a_broken_event_costs_itself_and_nothing_else(span: Spans, tmp_path: Path, broken: str, separator: str) -> None:
+    good = [json.dumps(span(f"op{i}", 10 * i, 1)) for i in range(6)]
+    path = tmp_path / "t.json"
+    path.write_text('{"traceEvents":[' + separator.join([*good[:3], broken, *good[3:]]) + "]}")
+    events = read_events(path)
+    assert events.host["name"].to_list() == [f"op{i}" for i in range(6)]
+    assert [(f.code, f.count) for f in events.findings] == [("bad_event", 1)]
+
+
+def test_begin_and_end_are_spans(span: Spans, write: Writer, tmp_path: Path) -> None:
+    spans = [span("outer", 0, 100), span("inner", 10, 20), span("inner", 30, 5), span("other", 5, 50, tid=2)]
+    whole = read_events(write(spans))
+    halves: list[Event] = []
+    for event in spans:
+        begin = {**event, "ph": "B"}
+        del begin["dur"]
+        end = {"ph": "E", "pid": event["pid"], "tid": event["tid"], "ts": event["ts"] + event["dur"]}
+        halves += [begin, end]
+    halves.sort(key=lambda event: (event["ts"], event["ph"] == "B"))
+    split = read_events(write(halves, name="halves.json"))
+    assert_same(split, whole)
+    assert split.findings == []
+    lost = read_events(write(halves[:-1], name="lost.json"))
+    assert [(f.code, f.count) for f in lost.findings] == [("unpaired", 1)]
+
+
+def test_a_gzip_bomb_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.json.gz"
+    path.write_bytes(gzip.compress(b'{"traceEvents":[' + b" " * (48 << 20), 9))
+    with pytest.raises(TraceError, match="too large to be a trace"):
+        read_events(path)
