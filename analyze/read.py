@@ -1,4 +1,4 @@
-"""Bytes to events: frame the JSON in blocks, decode strictly and fast, and read one by one what is odd.
+"""Bytes to events: frame the JSON document, in blocks where it is sound and element by element where it is not.
 
 A trace is one JSON object whose `traceEvents` array holds nearly all of it. Blocks are cut between events, so that
 memory stays bounded; a wrong cut makes the strict decoder raise, never return wrong rows, and the block is then read
@@ -16,26 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
 import polars as pl
 
 from tracekit.errors import TraceError
 from tracekit.safety import sanitize
 
-from . import events as ev
-from .forgive import Mark, Odd, forgive, nanoseconds, paired
+from .decode import Decoder
 from .quality import Finding, Findings
 from .stream import BLOCK, Stream
 
 _VALUE_LIMIT = 64 << 20
-_ONE = msgspec.json.Decoder(ev.Known)
-_PIECES = msgspec.json.Decoder(list[msgspec.Raw])
 _HEADER_BLOCK = 64 << 10  # header values are decoded from the whole buffer: keep it small until the events begin
 _SPACE = b" \t\r\n"
-_STRICT = msgspec.json.Decoder(list[ev.Known])
-_TS = re.compile(rb'"ts"\s*:\s*(-?[\d.]+)(?=[,}\s])')
-_MAX_DUR_NS = 30 * 86_400 * 10**9  # a duration beyond 30 days is a broken clock, not work
 _ELEMENT = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)  # for boundaries: no number is evaluated
 _HEADER = json.JSONDecoder(strict=False)
 _EVENT = re.compile(r'\{\s*"(?:ph|name|cat|ts|pid|tid)"\s*:')
@@ -86,12 +78,7 @@ class _Reader:
         self.ended = False
         self.header: dict[str, Any] = {}
         self.findings = Findings()
-        self.host: list[pl.DataFrame] = []
-        self.device: list[pl.DataFrame] = []
-        self.memory: list[pl.DataFrame] = []
-        self.odd: dict[str, list[Odd]] = {}
-        self.marks: list[Mark] = []  # begins and ends, paired once all are known
-        self.seen = 0
+        self.decoder = Decoder(self.findings)
         self.cuts: tuple[bytes, ...] = ()
 
     # -- the document
@@ -181,7 +168,7 @@ class _Reader:
         self._indent()
         while True:
             cut = self._last_cut()
-            if cut and self._block(self.buffer[:cut]):
+            if cut and self.decoder.block(self.buffer[:cut]):
                 self._drop(cut)
                 self._fill()
             elif not cut and not self.ended and len(self.buffer) < _VALUE_LIMIT:
@@ -189,7 +176,7 @@ class _Reader:
             else:
                 closed = self._one_by_one()
                 if closed is not None:
-                    self._flush_odd()
+                    self.decoder.finish()
                     return closed
 
     def _indent(self) -> None:
@@ -212,65 +199,6 @@ class _Reader:
             if at >= 0:
                 return at + separator.index(b"}") + 1
         return 0
-
-    def _block(self, data: bytes) -> bool:
-        """Take a block of whole events; False, and nothing taken, when it is no such thing."""
-        body = b"[" + data.lstrip(_SPACE + b",") + b"]"
-        try:
-            if self._take(_STRICT.decode(body), data):
-                return True
-        except (msgspec.MsgspecError, RecursionError):
-            pass
-        try:
-            pieces = _PIECES.decode(body)
-        except (msgspec.MsgspecError, RecursionError):
-            return False
-        known: list[Any] = []
-        texts: list[bytes] = []
-        for piece in pieces:
-            try:
-                known.append(_ONE.decode(piece))
-                texts.append(bytes(piece))
-            except (msgspec.MsgspecError, RecursionError):
-                self._element(bytes(piece).decode("utf-8", "surrogateescape"))
-        if not self._take(known, b",".join(texts)):
-            for text in texts:
-                self._element(text.decode("utf-8", "surrogateescape"))
-        return True
-
-    def _take(self, decoded: list[Any], block: bytes) -> bool:
-        """Sort strictly decoded events into frames; False when a time or phase is not the usual one."""
-        if block.count(b'"ts"') != len(decoded) or block.count(b'"dur"') != sum(e.dur is not None for e in decoded):
-            return False  # a key given twice: typed decoding would keep the last in silence
-        if any(isinstance(e, ev.Span) and _unusual(e) for e in decoded):
-            return False
-        starts = _starts(block, decoded)
-        if starts is None:
-            return False
-        durs = ev.to_ns([e.dur or 0.0 for e in decoded])
-        groups: dict[Any, list[int]] = {}
-        for i, event in enumerate(decoded):
-            groups.setdefault(type(event), []).append(i)
-        for rows in groups.values():
-            category = ev.category(decoded[rows[0]])
-            if category in ev.STRUCTS:
-                index = np.asarray(rows)
-                self._add(category, [decoded[i] for i in rows], starts[index], durs[index])
-        self.seen += len(decoded)
-        return True
-
-    def _add(self, category: str, rows: list[Any], starts: ev.Int64s, durs: ev.Int64s) -> None:
-        good = (durs >= 0) & (durs <= _MAX_DUR_NS)
-        if not good.all():
-            self.findings.add("bad_time", f"{sanitize(rows[int(np.argmin(good))].name)}", int((~good).sum()))
-            rows, starts, durs = [r for r, g in zip(rows, good, strict=True) if g], starts[good], durs[good]
-        if category in ev.HOST_KINDS:
-            self.host.append(ev.host_frame(rows, ev.HOST_KINDS[category], starts, durs))
-        elif category in ev.DEVICE_KINDS:
-            self.device.append(ev.device_frame(rows, ev.DEVICE_KINDS[category], starts, durs))
-        else:
-            kept = [i for i, row in enumerate(rows) if row.name == "[memory]"]
-            self.memory.append(ev.memory_frame([rows[i] for i in kept], starts[kept]))
 
     def _one_by_one(self) -> bool | None:
         """Read the complete elements in the buffer one at a time.
@@ -317,35 +245,8 @@ class _Reader:
                 self.findings.add("bad_event", f"at byte {self._at() + position:,}")
                 position = resume.start()
                 continue
-            self._element(text[position:end])
+            self.decoder.element(text[position:end])
             position = end
-
-    def _element(self, text: str) -> None:
-        """One element, read on its own."""
-        self.seen += 1
-        odd = forgive(text)
-        if isinstance(odd, str):
-            if odd:
-                self.findings.add(odd, f"event {self.seen:,}")
-            return
-        if isinstance(odd, Mark):
-            self.marks.append(odd)
-            return
-        for note in odd.notes:
-            self.findings.add(note, f"event {self.seen:,}")
-        self.odd.setdefault(ev.category(odd.event), []).append(odd)
-
-    def _flush_odd(self) -> None:
-        spans, unpaired = paired(self.marks)
-        self.findings.add("unpaired", count=unpaired)
-        for span in spans:
-            self.odd.setdefault(ev.category(span.event), []).append(span)
-        self.marks.clear()
-        for category, odds in self.odd.items():
-            starts = np.array([o.start_ns for o in odds], dtype=np.int64)
-            durs = np.array([o.dur_ns for o in odds], dtype=np.int64)
-            self._add(category, [o.event for o in odds], starts, durs)
-        self.odd.clear()
 
     # -- the buffer
 
@@ -374,42 +275,16 @@ class _Reader:
         return sanitize(self.stream.path)
 
     def _truncated(self) -> None:
-        self._flush_odd()
-        self.findings.add("truncated", f"after {self.seen:,} events, at byte {self.offset:,}")
+        self.decoder.finish()
+        self.findings.add("truncated", f"after {self.decoder.seen:,} events, at byte {self.offset:,}")
 
     def events(self) -> Events:
         """What was read. Raises TraceError when the file ended before it held a single event."""
-        if not self.seen and "truncated" in self.findings.counts:
+        if not self.decoder.seen and "truncated" in self.findings.counts:
             raise TraceError(f"{self._name()}: the file ends at byte {self.offset:,}, before its first event")
-        return Events(
-            path=self.stream.path,
-            header=self.header,
-            host=_concat(self.host, ev.HOST_SCHEMA),
-            device=_concat(self.device, ev.DEVICE_SCHEMA),
-            memory=_concat(self.memory, ev.MEMORY_SCHEMA),
-            findings=self.findings.listed(),
-        )
+        host, device, memory = self.decoder.frames()
+        return Events(self.stream.path, self.header, host, device, memory, self.findings.listed())
 
 
 _END: Any = object()
 _COMPACT_CUTS = (b'},{"ph"', b'}, {"ph"', b'},{"name"', b'}, {"name"', b'},{"cat"', b'}, {"cat"')
-
-
-def _unusual(event: ev.Span) -> bool:
-    """Whether a span is no complete event; memory instants are none by nature."""
-    return (event.ph != "X" or event.dur is None) and ev.category(event) != ev.MEMORY
-
-
-def _starts(block: bytes, decoded: list[Any]) -> ev.Int64s | None:
-    """Start times in ns: from doubles where they are exact, else from the digits; None when those are not one each."""
-    times = [e.ts for e in decoded]
-    if not times or max(max(times), -min(times)) < ev.FLOAT_EXACT_US:
-        return ev.to_ns(times)
-    exact = [nanoseconds(match[1].decode()) for match in _TS.finditer(block)]
-    if len(exact) != len(decoded) or None in exact:
-        return None
-    return np.array(exact, dtype=np.int64)
-
-
-def _concat(frames: list[pl.DataFrame], schema: dict[str, Any]) -> pl.DataFrame:
-    return pl.concat(frames, rechunk=True) if frames else pl.DataFrame(schema=schema)
