@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import inspect
+import os
 import shutil
 import tempfile
 import time
@@ -28,11 +29,14 @@ from tracekit.safety import atomic_write, sanitize
 from . import device
 
 WARMUP_STEPS = 1
+_EXPORT_SUFFIX = ".export.json"
 _FORWARD = Range(PHASE_RANGE, "", "forward").name
 
 
-def run_profiled(step: Callable[[], object], where: str, steps: int, folder: Path) -> tuple[Path, Profile]:
-    """Profile `steps` steps after one of warm-up; the exported trace lies in `folder` under a hidden name.
+def run_profiled(
+    step: Callable[[], object], where: str, steps: int, folder: Path, name: str = "trace"
+) -> tuple[Path, Profile]:
+    """Profile `steps` steps after one of warm-up; the exported trace lies in `folder`, hidden: `.<name>.*.export.json`.
 
     Nothing but the forward stands inside a step, so that a step's time is the model's.
     """
@@ -40,7 +44,7 @@ def run_profiled(step: Callable[[], object], where: str, steps: int, folder: Pat
     with profile(
         activities=device.activities(where),
         schedule=schedule(wait=0, warmup=WARMUP_STEPS, active=steps, repeat=1),
-        on_trace_ready=lambda prof: exported.append(_export(prof, folder)),
+        on_trace_ready=lambda prof: exported.append(_export(prof, folder, name)),
         record_shapes=True,
         profile_memory=True,
         acc_events=True,
@@ -58,12 +62,12 @@ def run_profiled(step: Callable[[], object], where: str, steps: int, folder: Pat
     return path, Profile(steps=steps, warmup=WARMUP_STEPS, wall_ns=wall, exporter=exporter)
 
 
-def _export(prof: Any, folder: Path) -> tuple[Path, str]:
+def _export(prof: Any, folder: Path, name: str) -> tuple[Path, str]:
     """Export natively, parse, and export again in Python where that fails. Returns the file and the exporter."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle = tempfile.NamedTemporaryFile(prefix=".export-", suffix=".json", dir=folder, delete=False)  # noqa: SIM115
-    handle.close()
-    path = Path(handle.name)
+    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=_EXPORT_SUFFIX, dir=folder)
+    os.close(handle)
+    path = Path(temporary)
     try:
         prof.export_chrome_trace(str(path))
         if _parses(path):

@@ -38,7 +38,9 @@ def serve(pipe: connection.Connection, spec: str, log: str) -> None:
                 session = _session(spec)
             answer = {"result": _call(session, message["command"], message["arguments"])}
         except Exception as error:
-            answer = {"failed": classify(error), "reason": _reason(error)}
+            asked = message["command"] == "check"  # elsewhere, that something cannot be is news of the point
+            status = "usage" if asked and isinstance(error, UsageError) else classify(error)
+            answer = {"failed": status, "reason": _reason(error)}
         with contextlib.suppress(OSError):
             pipe.send_bytes(json.dumps(answer).encode())
 
@@ -57,9 +59,7 @@ def _call(session: Any, command: str, arguments: dict[str, Any]) -> Any:
 
 
 def classify(error: BaseException) -> str:
-    """`oom` for an allocation that failed, on host or device, whatever type torch gives it; `usage`; `error`."""
-    if isinstance(error, UsageError):
-        return "usage"
+    """`oom` for an allocation that failed, on host or device, whatever type torch gives it; else `error`."""
     out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return "oom" if out_of_memory or any(marker in str(error) for marker in _OUT_OF_MEMORY) else "error"
 

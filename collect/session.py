@@ -88,7 +88,7 @@ class Session:
         where = self.identity.device
         device.reset_peak(where)
         with annotated(self.built.model, self.identity.annotate):
-            exported, profile = run_profiled(self.step, where, steps, path.parent)
+            exported, profile = run_profiled(self.step, where, steps, path.parent, path.name)
         try:
             memory = peak_memory(exported, where, self.built, self._resident_stepped)
             done = msgspec.structs.replace(point, profile=profile, memory=memory)

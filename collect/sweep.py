@@ -8,6 +8,7 @@ is finished is lost or done again: a file takes its name when it is whole.
 from __future__ import annotations
 
 import contextlib
+import glob
 import statistics
 import sys
 import time
@@ -30,7 +31,7 @@ from .rounds import Effort, Timed, take_turns
 from .worker import PointFailedError, Worker
 
 _STALE_S = 3600.0  # a temporary file this old belongs to a run that died
-_TEMPORARY = (".export-*", ".*.tmp")
+_TEMPORARY = (".tmp", ".export.json", ".export.json.tmp")  # ours and kineto's, all hidden
 _PROFILED_S = 60.0  # fewer steps are profiled where they would take longer than this, never fewer than one
 
 
@@ -75,7 +76,8 @@ def run(
     how = _Run(effort or Effort(), plan.seed, said, command)
     begun = time.monotonic()
     yield from (Result(planned, "cached", planned.path) for planned in plan.points if planned.finished)
-    _remove_stale({planned.path.parent for planned in plan.todo})
+    for folder in {planned.path.parent for planned in plan.todo}:
+        _remove_temporary(folder, "", _STALE_S)
     full: set[str] = set()  # curves that ran out of memory
     for group in plan.groups():
         if budget_s is not None and time.monotonic() - begun > budget_s:
@@ -134,6 +136,8 @@ def _finish(one: Timed, how: _Run) -> Result:
             worker.request("profile", steps=_profiled_steps(one, how.effort), **arguments)
     except PointFailedError as failure:
         return _failed(one, failure, how)
+    finally:
+        _remove_temporary(planned.path.parent, planned.path.name, older_s=0)
     planned.failed_path.unlink(missing_ok=True)
     return Result(planned, "ok", planned.path)
 
@@ -196,11 +200,11 @@ def _point(one: Timed, how: _Run, **more: Any) -> Point:
     )
 
 
-def _remove_stale(folders: set[Path]) -> None:
-    """Remove temporary files of runs that died; a collector at work beside us touches its own more often."""
-    for path in (path for folder in folders for pattern in _TEMPORARY for path in folder.glob(pattern)):
+def _remove_temporary(folder: Path, name: str, older_s: float) -> None:
+    """Remove what was half-written for the file `name` ("" for any) and not touched for `older_s` seconds."""
+    for path in folder.glob(f".{glob.escape(name)}*"):
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > _STALE_S:
+            if path.name.endswith(_TEMPORARY) and time.time() - path.stat().st_mtime >= older_s:
                 path.unlink()
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from tracekit.errors import UsageError
+from tracekit.errors import TracekitError, UsageError
 from tracekit.points import Identity
 from tracekit.safety import sanitize
 
@@ -32,6 +32,8 @@ _ENVIRONMENT = {
     # torch 2.13 writes "USDT:" lines to stderr on every capture unless kineto is silenced before it loads.
     "KINETO_LOG_LEVEL": "99",
     "TOKENIZERS_PARALLELISM": "false",
+    # A worker that was killed in the middle of something leaves semaphores, which multiprocessing clears away aloud.
+    "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",
     # Unpinned, the threads of a process that slept between two steps wake on one core and wait for each other: a step
     # of 2 ms then takes 10 to 120 ms (measured, 2 cores). OpenMP reads both when torch is loaded.
     "OMP_PROC_BIND": "close",
@@ -78,16 +80,21 @@ class Worker:
 
     def __init__(self, identity: Identity, seed: int, timeout: float) -> None:
         self._timeout = timeout
+        self._idle = True
         self._oom_kills = environment.kernel_oom_kills()
         handle, name = tempfile.mkstemp(prefix="tracekit-", suffix=".log")
         os.close(handle)
         self._log = Path(name)
         spec = json.dumps({"identity": msgspec.to_builtins(identity), "seed": seed})
         context = _context()
-        with quiet_start():
-            self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=serve, args=(theirs, spec, name), daemon=True)
-            self._process.start()
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, spec, name), daemon=True)
+        try:
+            with quiet_start():
+                self._process.start()
+        except (EOFError, OSError) as error:
+            self._log.unlink(missing_ok=True)
+            raise TracekitError(f"no process could be started: {sanitize(error) or 'the fork server died'}") from None
         theirs.close()
 
     def __enter__(self) -> Worker:
@@ -117,6 +124,7 @@ class Worker:
         return answer["result"]
 
     def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        self._idle = False
         try:
             self._pipe.send_bytes(json.dumps({"command": command, "arguments": arguments}).encode())
             if not self._pipe.poll(self._timeout):
@@ -124,11 +132,14 @@ class Worker:
             answer: dict[str, Any] = json.loads(self._pipe.recv_bytes())
         except (EOFError, OSError):
             raise self._death() from None
+        self._idle = True
         return answer
 
     def close(self) -> None:
         """End the process, whatever it is doing, and remove its log."""
         self._pipe.close()
+        if self._idle:  # it ends by itself on this, and clears up
+            self._process.join(_DEAD_AFTER_S)
         if self._process.is_alive():
             self._process.kill()
         self._process.join(_DEAD_AFTER_S)

@@ -141,6 +141,16 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     created_unix_s: float = 0.0
 
     @property
+    def model(self) -> str:
+        """The label of its model."""
+        return self.identity.model
+
+    @property
+    def length(self) -> float:
+        """The input length, in `identity.length_unit`."""
+        return self.identity.length
+
+    @property
     def ok(self) -> bool:
         """Whether the point finished."""
         return self.status == "ok"

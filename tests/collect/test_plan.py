@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tracekit.collect import models
+from tracekit.collect import estimate, models
 from tracekit.collect.models.entry import LADDERS
 from tracekit.collect.plan import Planned, Request, make, overrides_for
 from tracekit.errors import UsageError
@@ -45,7 +45,8 @@ def test_variants_of_one_model(tmp_path: Path) -> None:
     assert overrides_for({"a": 1, "x.a": 2}, "x") == {"a": 2}
 
 
-def test_a_budget_cuts_whole_lengths_and_says_which(tmp_path: Path) -> None:
+def test_a_budget_cuts_whole_lengths_and_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "flops_per_second", lambda _threads: 5e10)  # else measured anew for every plan
     full = make(Request(["longformer"]), tmp_path)
     cut = make(Request(["longformer"]), tmp_path, budget_s=full.seconds / 4)
     assert 0 < len(cut.points) < len(full.points)

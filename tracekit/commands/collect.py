@@ -218,7 +218,7 @@ def _collect(
 
     live = console.is_terminal and not args.quiet
     columns = (BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=console, disable=not live, transient=True) as progress:
+    with Progress(*columns, console=console, disable=not live, transient=True, refresh_per_second=2) as progress:
         task = progress.add_task("starting", total=len(plan.points))
         running = run_plan(
             plan,

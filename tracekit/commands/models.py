@@ -9,14 +9,6 @@ from tracekit.errors import EXIT_OK
 
 SUMMARY = "list the models that can be collected, and their baselines"
 EXAMPLES = ("tracekit models", "tracekit models --json")
-_COLUMNS = {
-    "name": "model",
-    "modality": "modality",
-    "length_unit": "length in",
-    "attention": "attention",
-    "baseline": "baseline",
-    "source": "source",
-}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -52,11 +44,11 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title in _COLUMNS.values():
-        table.add_column(title, overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    for title, least in (("model", 13), ("input", 12), ("attention", 17), ("baseline", 8), ("source", 20)):
+        table.add_column(title, min_width=least)
     for row in rows:
-        shown = {**row, "attention": ", ".join(row["attention"]), "baseline": row["baseline"] or "-"}
-        table.add_row(*(shown[column] for column in _COLUMNS))
+        what = f"{row['modality']}, {row['length_unit']}"
+        table.add_row(row["name"], what, ", ".join(row["attention"]), row["baseline"] or "-", row["source"])
     Console(highlight=False).print(table)
     return EXIT_OK
