@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 STAMP  := $(VENV)/.installed
 
 .PHONY: help install demo test lint format types lock clean
@@ -11,10 +12,13 @@ help: ## show this
 
 install: $(STAMP) ## make .venv and install everything, pinned
 
+# The stamp comes last, so that an interrupted install is done again. setuptools is pinned too, hence no isolation.
 $(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tracekit needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "Installing into $(VENV): a minute, or more where the registry's torch is the CUDA build"
+	$(PIP) -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
 demo: install ## collect BERT and Longformer (2 layers) from 128 to 2,048 tokens and report
@@ -37,7 +41,7 @@ format: install ## format the code
 	$(BIN)/ruff format .
 
 lock: ## resolve requirements.lock anew from pyproject.toml, in a scratch environment
-	sh .ci/lock $(PYTHON)
+	.ci/lock $(PYTHON)
 
 clean: ## remove the environment and what the tools left behind
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

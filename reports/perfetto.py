@@ -7,6 +7,7 @@ loopback, and fail silently when told no.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import threading
@@ -24,36 +25,55 @@ from .page import environment
 
 UI = "https://ui.perfetto.dev"
 _LOOPBACK = "127.0.0.1"
+_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'"
 
 
 def check_trace(path: Path) -> None:
-    """Raise TraceError unless `path` is a regular file that looks like a trace."""
+    """Raise TraceError unless `path` is a regular file that looks like a trace, OSError when it may not be read."""
     if not path.exists():
-        raise TraceError(f"{sanitize(path)}: no such file")
+        raise TraceError(f"{sanitize(path)}: no such file; name a trace (.json, .json.gz)")
     if not path.is_file():
         raise TraceError(f"{sanitize(path)}: not a file; name one trace")
+    path.open("rb").close()
     if not looks_like_trace(path):
-        raise TraceError(f"{sanitize(path)}: not a profiler trace")
+        raise TraceError(f"{sanitize(path)}: not a profiler trace; name a .json or .json.gz that the profiler wrote")
+
+
+def check_ui(address: str) -> None:
+    """Raise UsageError unless `address` is one that a page can open and send messages to."""
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an open bracket, a port that is no number
+        usable = False
+    if not usable:
+        raise UsageError(f"--ui {sanitize(address)}: write an http address, such as {UI}")
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that closes its tab half-way is no event, and a library prints nothing."""
 
 
 class TraceServer:
     """Serves one trace to the browser on this machine. A context manager; `address` is what to open.
 
-    Raises UsageError when the port is taken or the UI is no http address.
+    `fetched` is set once the whole file was sent, `handed_over` once the UI has it. Raises UsageError when the port is
+    taken or the UI is no http address.
     """
 
     def __init__(self, path: Path, ui: str = UI, port: int = 0) -> None:
-        if urlsplit(ui).scheme not in ("http", "https") or not urlsplit(ui).netloc:
-            raise UsageError(f"--ui {sanitize(ui)}: write an http address")
+        check_ui(ui)
         self.path = path
+        self.fetched = threading.Event()
         self.handed_over = threading.Event()
         self._token = secrets.token_urlsafe(16)
         self._ui = ui
         try:
-            self._server = ThreadingHTTPServer((_LOOPBACK, port), _handler(self))
+            self._server = _Server((_LOOPBACK, port), _handler(self))
         except (OSError, OverflowError) as error:
             raise UsageError(f"--port {port}: {error}; leave it out to take any free one") from None
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
 
     @property
     def port(self) -> int:
@@ -89,8 +109,7 @@ class TraceServer:
                 done_path=f"{base}/done",
             )
         )
-        policy = f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'"
-        return html.encode(), policy
+        return html.encode(), f"{_POLICY}; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'"
 
     def __enter__(self) -> TraceServer:
         self._thread.start()
@@ -110,9 +129,7 @@ def _handler(owner: TraceServer) -> type[BaseHTTPRequestHandler]:
                 self._head("text/html; charset=utf-8", len(html), {"Content-Security-Policy": policy})
                 self.wfile.write(html)
             elif route == "trace":
-                with owner.path.open("rb") as file:
-                    self._head("application/octet-stream", owner.path.stat().st_size)
-                    shutil.copyfileobj(file, self.wfile)
+                self._send_trace()
             else:
                 self.send_error(404)
 
@@ -123,6 +140,17 @@ def _handler(owner: TraceServer) -> type[BaseHTTPRequestHandler]:
             self._head("text/plain", 0)
             owner.handed_over.set()
 
+        def _send_trace(self) -> None:
+            try:
+                file = owner.path.open("rb")
+            except OSError:  # moved or deleted since it was checked; the page says so
+                self.send_error(410)
+                return
+            with file:
+                self._head("application/octet-stream", os.fstat(file.fileno()).st_size)
+                shutil.copyfileobj(file, self.wfile, 1 << 20)
+            owner.fetched.set()
+
         def _route(self) -> str | None:
             if self.headers.get("Host") not in owner.hosts:
                 return None
@@ -131,7 +159,8 @@ def _handler(owner: TraceServer) -> type[BaseHTTPRequestHandler]:
         def _head(self, kind: str, size: int, more: dict[str, str] | None = None) -> None:
             self.send_response(200)
             standard = {"Content-Type": kind, "Content-Length": str(size), "Cache-Control": "no-store"}
-            for key, value in {**standard, "X-Content-Type-Options": "nosniff", **(more or {})}.items():
+            guards = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+            for key, value in {**standard, **guards, **(more or {})}.items():
                 self.send_header(key, value)
             self.end_headers()
 

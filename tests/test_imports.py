@@ -9,26 +9,32 @@ from pathlib import Path
 import pytest
 
 import tracekit
+from tracekit.cli import COMMANDS
 
-HEAVY = ("torch", "transformers", "hta", "pandas", "altair", "polars", "numpy", "pyarrow", "jinja2", "ray")
+HEAVY = {"torch", "transformers", "hta", "pandas", "altair", "polars", "numpy", "pyarrow", "jinja2", "ray"}
 
 
 def loaded(code: str) -> set[str]:
-    script = f"import sys\ntry:\n    {code}\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return {name.partition(".")[0] for name in done.stderr.split()}
+    """The top-level modules present after `code` ran in a fresh process, which must end well."""
+    script = f"{code}\nimport sys; print('', *sys.modules, sep='\\n', file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in done.stderr.splitlines()}
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], ["report", "--help"], ["collect", "--help"], ["open", "--help"], ["models", "--help"]]
-)
+def loaded_by_command(*words: str) -> set[str]:
+    run = f"from tracekit.cli import main\ntry: code = main({list(words)!r})\nexcept SystemExit as end: code = end.code"
+    return loaded(f"{run}\nassert not code, code")
+
+
+@pytest.mark.parametrize("words", [[], *([command] for command in COMMANDS)], ids=" ".join)
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
-    assert loaded(f"from tracekit.cli import main; main({words!r})") & set(HEAVY) == set()
+    assert loaded_by_command(*words, "--help") & HEAVY == set()
 
 
-def test_version_and_models_load_no_torch() -> None:
-    for words in (["--version"], ["models", "--json"]):
-        assert not {"torch", "transformers"} & loaded(f"from tracekit.cli import main; main({words!r})")
+@pytest.mark.parametrize("words", [["--version"], ["models", "--json"]], ids=" ".join)
+def test_version_and_models_load_no_torch(words: list[str]) -> None:
+    assert loaded_by_command(*words) & {"torch", "transformers"} == set()
 
 
 def test_import_tracekit_loads_the_standard_library_only() -> None:
@@ -44,13 +50,13 @@ def test_analysis_loads_no_torch_and_terminal_no_altair() -> None:
 def test_every_public_name_resolves() -> None:
     for name in tracekit.__all__:
         assert getattr(tracekit, name) is not None
-    assert not {"collect", "analyze", "reports"} & set(
-        tracekit.__all__
-    )  # importing the subpackage would overwrite them
+    # importing the subpackage would overwrite them
+    assert not {"collect", "analyze", "reports"} & set(tracekit.__all__)
 
 
 def test_import_directions(root: Path) -> None:
     """The contracts in pyproject.toml."""
     linter = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([linter, "--no-cache"], cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ", 0 broken" in done.stdout
