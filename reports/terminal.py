@@ -203,7 +203,7 @@ def _operators(study: Study, width: int, top: int) -> Iterator[RenderableType]:
         length = group["length"].max()
         rows = group.filter(pl.col("length") == length) if length is not None else group
         at = f" at {length_text(float(str(length)), str(rows['length_unit'][0] or ''))}" if length is not None else ""
-        yield _operator_table(f"Operators by self time: {sanitize(series)}{at}", rows, width, top)
+        yield _operator_table(f"Operators by self time, whole trace: {sanitize(series)}{at}", rows, width, top)
 
 
 def _operator_table(title: str, rows: pl.DataFrame, width: int, top: int) -> RenderableType:

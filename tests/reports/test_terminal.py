@@ -99,7 +99,7 @@ def test_components_state_their_total_and_what_is_unattributed(folder: Path) -> 
 
 def test_operators_total_is_the_busy_time(folder: Path) -> None:
     text = shown(load_study([folder]))
-    table = text[text.index("Operators by self time: longformer (eager) at 2,048 tokens") :]
+    table = text[text.index("Operators by self time, whole trace: longformer (eager) at 2,048 tokens") :]
     assert re.search(r"aten::mm\s+1\s+100 ms\s+50.0%", table)
     assert re.search(r"ranges \(self\)\s+5\s+100 ms\s+50.0%", table)
     assert re.search(r"total\s+6\s+200 ms\s+100.0%", table)
