@@ -12,7 +12,17 @@ from tracekit.components import PALETTE
 from tracekit.units import length_text
 
 _KEYS = ("series", "length", "length_unit")
+# What stands for the length of a trace that tells none.
 WHOLE_TRACE = "whole trace"
+ONE_STEP = "one step"
+# How a piece of device work began (`analyze.tables.device_launches`), for people.
+LAUNCHES = {
+    "linked": "launched by an operator of the trace",
+    "before_window": "launched before the profiler's window",
+    "no_operator": "launched outside every operator",
+    "ambiguous": "several launches claim it",
+    "none": "no launch recorded",
+}
 
 
 def host_time(components: pl.DataFrame) -> pl.DataFrame:
@@ -48,7 +58,9 @@ def _labelled(rows: pl.DataFrame) -> pl.DataFrame:
         .with_columns(
             fraction=pl.when(total > 0).then(pl.col("value_ns") / total).otherwise(0.0),
             order=pl.col("label").replace_strict(order, default=len(order), return_dtype=pl.Int64),
-            length_text=pl.when(pl.col("length").is_null()).then(pl.lit(WHOLE_TRACE)).otherwise(spelled),
+            length_text=pl.when(pl.col("length").is_not_null())
+            .then(spelled)
+            .otherwise(pl.when("stepped").then(pl.lit(ONE_STEP)).otherwise(pl.lit(WHOLE_TRACE))),
         )
         .sort("length", "order", maintain_order=True)
     )

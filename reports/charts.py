@@ -125,12 +125,13 @@ def components(
     present = set(table["label"])
     shown = [label for label in PALETTE if label in present]
     unit = ", ".join(u for u in table["length_unit"].unique().sort() if u)
+    band = min(0.85, 0.2 * max(1, table["length_text"].n_unique()))  # a few bars are still bars, not walls
     value, title = ("fraction", "share of the step") if share else ("ms", "host time of one step (ms)")
     axis = alt.Axis(format="%" if share else ",~r", tickCount=5, gridOpacity=0.2, domain=False, ticks=False)
     key = alt.Legend(title=None, orient="right", symbolType="square") if legend else None
     chart: alt.Chart = (
         alt.Chart(_data(table, dataset))
-        .mark_bar(stroke=None)
+        .mark_bar(stroke=None, width=alt.RelativeBandSize(band))
         .encode(
             x=alt.X(
                 "length_text:N",

@@ -21,7 +21,7 @@ from tracekit.safety import atomic_write, sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
 from . import charts
-from .breakdown import WHOLE_TRACE, device_time, host_time
+from .breakdown import LAUNCHES, WHOLE_TRACE, device_time, host_time
 from .page import environment, json_block, policy_hash, static
 from .verdicts import CAVEAT, against_first
 
@@ -223,7 +223,12 @@ def _summary(points: Sequence[Point]) -> str:
 
 def _device(table: pl.DataFrame) -> list[list[str]]:
     return [
-        [sanitize(row["series"]), row["launch"].replace("_", " "), f"{row['calls']:,}", duration(row["total_ns"])]
+        [
+            sanitize(row["series"]),
+            LAUNCHES.get(row["launch"], row["launch"]),
+            f"{row['calls']:,}",
+            duration(row["total_ns"]),
+        ]
         for row in table.to_dicts()
     ]
 

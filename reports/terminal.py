@@ -22,7 +22,7 @@ from tracekit.components import COLOURS, PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
-from .breakdown import WHOLE_TRACE, device_time, host_time
+from .breakdown import LAUNCHES, ONE_STEP, WHOLE_TRACE, device_time, host_time
 from .verdicts import CAVEAT, against_first
 
 _WIDE = 120  # columns from which tables show more than one figure a cell
@@ -161,7 +161,7 @@ def _breakdown(title: str, rows: pl.DataFrame, width: int, note: str = "") -> Re
     out = _table()
     out.add_column(Text("component"), no_wrap=True)
     for length in lengths:
-        out.add_column(Text("time" if length == WHOLE_TRACE else length), justify="right", no_wrap=True)
+        out.add_column(Text("time" if length in (WHOLE_TRACE, ONE_STEP) else length), justify="right", no_wrap=True)
         if length in shared:
             out.add_column(Text("share"), justify="right", style="dim", no_wrap=True)
     cells = {(row["label"], row["length_text"]): row for row in rows.to_dicts()}
@@ -247,13 +247,6 @@ def _device(study: Study) -> RenderableType | None:
     table = study.device_launches()
     if not table.height:
         return None
-    words = {
-        "linked": "launched by an operator of the trace",
-        "before_window": "launched before the profiler's window",
-        "no_operator": "launched outside every operator",
-        "ambiguous": "several launches claim it",
-        "none": "no launch recorded",
-    }
     out = _table()
     out.add_column(Text("trace"), no_wrap=True, max_width=36, overflow="ellipsis")
     out.add_column(Text("how it began"))
@@ -262,7 +255,7 @@ def _device(study: Study) -> RenderableType | None:
     for row in table.to_dicts():
         out.add_row(
             _text(row["series"]),
-            words.get(row["launch"], row["launch"]),
+            LAUNCHES.get(row["launch"], row["launch"]),
             f"{row['calls']:,}",
             duration(row["total_ns"]),
         )

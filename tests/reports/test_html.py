@@ -113,7 +113,7 @@ def test_nothing_foreign_becomes_markup(hostile: Study) -> None:
     assert [text for attrs, text in parsed.scripts if not attrs] == [page.static(name) for name in _SCRIPTS]
     assert not [a for a in parsed.attributes if a[1].startswith("on")]
     assert not [a for a in parsed.attributes if a[1] in ("src", "srcset", "action", "formaction")]
-    assert {value for _, name, value in parsed.attributes if name == "href"} == {"#curves"}
+    assert {value for _, name, value in parsed.attributes if name == "href"} == {"#components"}
     assert not [tag for tag, _, _ in parsed.attributes if tag in ("img", "svg", "iframe", "object", "embed", "link")]
 
 
