@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tracekit.collect.plan import Plan, Request, make
 from tracekit.collect.rounds import Effort
 from tracekit.collect.sweep import Result, run
 from tracekit.collect.worker import Worker
-from tracekit.errors import UsageError
+from tracekit.errors import MissingExtraError, UsageError
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -199,3 +200,11 @@ def test_names_that_break_the_native_exporter_are_kept(tmp_path: Path) -> None:
     names = [event.get("name") for event in json.loads(exported.read_text())["traceEvents"]]
     assert 'a "quoted" name' in names
     assert profile.exporter in ("native", "python")
+
+
+@pytest.mark.parametrize("module", ["torch", "transformers"])
+def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'torch-tracekit\[collect\]'") as error:
+        list(sweeping.sweep("bert", lengths=[16], out=tmp_path))
+    assert module in str(error.value)
