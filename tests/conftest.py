@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tracekit import points
+from tracekit.points import Identity, PeakMemory, Point, Sample
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,3 +56,52 @@ def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def store_point() -> Callable[..., Path]:
+    """Write a point file: `store_point(folder, "bert", 128, ms, ops=[...], identity={...}, **point_fields)` -> path.
+
+    Its trace has one profiled step of `ms`: 60% attention, in which `ops` share 50% of the step, 30% ffn, 10% outside
+    the model. Its three latency samples are 2% apart.
+    """
+
+    def event(name: str, start: float, dur: float, cat: str = "user_annotation") -> dict[str, Any]:
+        return {"ph": "X", "cat": cat, "name": name, "pid": 1, "tid": 1, "ts": start, "dur": dur, "args": {}}
+
+    def store(
+        folder: Path,
+        model: str,
+        length: int,
+        ms: float,
+        ops: Sequence[str] = ("aten::mm",),
+        identity: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> Path:
+        made = Identity(model=model, length=length, threads=2, **{"attention": "sdpa", **(identity or {})})
+        point = Point(
+            **{
+                "identity": made,
+                "samples": [Sample(wall_ns=int(ms * 1e6 * f), cpu_ns=int(ms * 1e6)) for f in (0.98, 1.0, 1.02)],
+                "memory": PeakMemory(bytes=length << 20, method="allocator events"),
+                "tokens": length,
+                "environment": {"cpu_model": "Test CPU"},
+                **fields,
+            }
+        )
+        us = ms * 1000
+        events = [
+            event("ProfilerStep#1", 0, us),
+            event("tracekit::phase#forward", 0, us),
+            event("tracekit::model#", 0.05 * us, 0.9 * us),
+            event("tracekit::attention#a", 0.05 * us, 0.6 * us),
+            event("tracekit::ffn#f", 0.65 * us, 0.3 * us),
+        ]
+        each = 0.5 * us / len(ops)
+        events += [event(op, 0.1 * us + i * each, each, "cpu_op") for i, op in enumerate(ops)]
+        path = made.path(folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(points.header(point) + b'"traceEvents": ' + json.dumps(events).encode() + b"}")
+        return path
+
+    return store

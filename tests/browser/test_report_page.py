@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tracekit import points
 from tracekit.analyze.study import load_study
-from tracekit.points import Identity, PeakMemory, Point, Sample
 from tracekit.reports.html import write_html
+
+Store = Callable[..., Path]
 
 pytestmark = pytest.mark.browser
 
@@ -27,37 +26,13 @@ HOSTILE = [
 ]
 
 
-def span(name: str, start: float, dur: float, cat: str = "user_annotation") -> dict[str, Any]:
-    return {"ph": "X", "cat": cat, "name": name, "pid": 1, "tid": 1, "ts": start, "dur": dur, "args": {}}
-
-
-def store(folder: Path, model: str, length: int, ms: float, ops: list[str]) -> None:
-    identity = Identity(model=model, length=length, attention="sdpa", threads=2)
-    point = Point(
-        identity=identity,
-        samples=[Sample(wall_ns=int(ms * 1e6), cpu_ns=1)] * 3,
-        memory=PeakMemory(bytes=length << 20, method="events"),
-        environment={"cpu_model": "Test CPU"},
-    )
-    us = ms * 1000
-    events = [
-        span("ProfilerStep#1", 0, us),
-        span("tracekit::attention#a", 0, us / 2),
-        span("tracekit::ffn#b", us / 2, us / 4),
-    ]
-    events += [span(op, 10 * i, 5 - i / 100, "cpu_op") for i, op in enumerate(ops)]
-    path = identity.path(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(points.header(point) + b'"traceEvents": ' + json.dumps(events).encode() + b"}")
-
-
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+def report(tmp_path_factory: pytest.TempPathFactory, store_point: Store) -> str:
     folder = tmp_path_factory.mktemp("study")
     for length in (128, 2048):
-        store(folder, "bert", length, length / 100, ["aten::mm", "aten::add", f"aten::only_{length}", *HOSTILE])
-        store(folder, HOSTILE[0], length, length / 50, HOSTILE)
-        store(folder, "__proto__", length, length / 70, HOSTILE)
+        store_point(folder, "bert", length, length / 100, ["aten::mm", "aten::add", f"aten::only_{length}", *HOSTILE])
+        store_point(folder, HOSTILE[0], length, length / 50, HOSTILE)
+        store_point(folder, "__proto__", length, length / 70, HOSTILE)
     return write_html(load_study([folder]), folder / "report.html").as_uri()
 
 

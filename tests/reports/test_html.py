@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import pytest
 
 from tracekit import points
 from tracekit.analyze.study import Study, load_study
-from tracekit.points import Identity, PeakMemory, Point, Sample
+from tracekit.points import Identity, PeakMemory, Point
 from tracekit.reports import charts, page
 from tracekit.reports.breakdown import host_time
 from tracekit.reports.html import _SCRIPTS, render, write_html
+
+Store = Callable[..., Path]
 
 HOSTILE = [
     "</script><script>document.title='PWNED'</script>",
@@ -44,34 +47,23 @@ def span(name: str, start: float, dur: float, cat: str = "user_annotation") -> d
     return {"ph": "X", "cat": cat, "name": name, "pid": 1, "tid": 1, "ts": start, "dur": dur, "args": {}}
 
 
-def store(folder: Path, model: str, length: int, ms: float, ops: list[str], **identity_fields: Any) -> None:
-    identity = Identity(model=model, length=length, threads=2, **{"attention": "sdpa", **identity_fields})
-    point = Point(
-        identity=identity,
-        samples=[Sample(wall_ns=int(ms * 1e6 * f), cpu_ns=1) for f in (0.9, 1.0, 1.2)],
-        memory=PeakMemory(bytes=length << 20, method=ops[0]),
-        environment={"cpu_model": ops[0]},
-        versions={"torch": "2"},
-        command=["tracekit", ops[0]],
-    )
-    us = ms * 1000
-    events = [
-        span("ProfilerStep#1", 0, us),
-        span("tracekit::attention#a", 0, us / 2),
-        span("tracekit::ffn#b", us / 2, us / 4),
-    ]
-    events += [span(op, 1 + i, 0.5, "cpu_op") for i, op in enumerate(ops)]
-    path = identity.path(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(points.header(point) + b'"traceEvents": ' + json.dumps(events).encode() + b"}")
-
-
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def hostile(tmp_path_factory: pytest.TempPathFactory, store_point: Store) -> Study:
     """Every hostile name in every place where a name can go."""
     folder = tmp_path_factory.mktemp("hostile")
     for i, name in enumerate(HOSTILE):
-        store(folder, name, 64 << (i % 3), 5 + i, [name, *HOSTILE], attention=name, dtype=name)
+        store_point(
+            folder,
+            name,
+            64 << (i % 3),
+            5 + i,
+            [name, *HOSTILE],
+            identity={"attention": name, "dtype": name},
+            memory=PeakMemory(bytes=1 << 20, method=name),
+            environment={"cpu_model": name},
+            versions={"torch": name},
+            command=["tracekit", name],
+        )
     failed = Point(
         identity=Identity(model=HOSTILE[0], length=1), status=HOSTILE[0], reason=HOSTILE[1], command=[HOSTILE[2]]
     )
@@ -206,10 +198,10 @@ def test_a_foreign_trace_is_worth_opening(tmp_path: Path) -> None:
     assert "no_ranges" in text
 
 
-def test_write_is_whole_and_small(tmp_path: Path) -> None:
+def test_write_is_whole_and_small(tmp_path: Path, store_point: Store) -> None:
     for model in "abcdefg":
         for i in range(8):
-            store(tmp_path, model, 64 << i, 2.0**i, [f"aten::op{n}" for n in range(80)])
+            store_point(tmp_path, model, 64 << i, 2.0**i, [f"aten::op{n}" for n in range(80)])
     target = write_html(load_study([tmp_path]), tmp_path / "out" / "r.html")
     assert [p.name for p in target.parent.iterdir()] == ["r.html"]
     assert target.stat().st_size < 2 << 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,49 +14,21 @@ from rich.console import Console
 
 from tracekit import points
 from tracekit.analyze.study import Study, load, load_study
-from tracekit.points import Identity, PeakMemory, Point, Sample
+from tracekit.points import Identity, Point
 from tracekit.reports.terminal import print_report
+
+Store = Callable[..., Path]
 
 
 def span(name: str, start: float, dur: float, cat: str = "user_annotation") -> dict[str, Any]:
     return {"ph": "X", "cat": cat, "name": name, "pid": 1, "tid": 1, "ts": start, "dur": dur, "args": {}}
 
 
-def write_point(
-    folder: Path, model: str, length: int, ms: float, attention: str = "sdpa", op: str = "aten::mm", **extra: Any
-) -> Path:
-    """A point file with one profiled step of `ms`: 60% attention, 30% ffn, 10% outside the model."""
-    identity = Identity(model=model, length=length, attention=attention, threads=2, machine="box")
-    samples = [Sample(wall_ns=int(ms * 1e6 * f), cpu_ns=int(ms * 1e6)) for f in (0.98, 1.0, 1.02)]
-    point = Point(
-        identity=identity,
-        samples=samples,
-        memory=PeakMemory(bytes=length << 20, method="allocator events"),
-        tokens=length,
-        baseline=None if model == "bert" else "bert",
-        environment={"cpu_model": "Test CPU"},
-        **extra,
-    )
-    us = ms * 1000
-    events = [
-        span("ProfilerStep#1", 0, us),
-        span("tracekit::phase#forward", 0, us),
-        span("tracekit::model#", 0.05 * us, 0.9 * us),
-        span("tracekit::attention#a", 0.05 * us, 0.6 * us),
-        span(op, 0.1 * us, 0.5 * us, "cpu_op"),
-        span("tracekit::ffn#f", 0.65 * us, 0.3 * us),
-    ]
-    path = identity.path(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(points.header(point) + b'"traceEvents": ' + json.dumps(events).encode() + b"}")
-    return path
-
-
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, store_point: Store) -> Path:
     for length, bert, longformer in ((128, 10, 30), (512, 50, 60), (2048, 400, 200)):
-        write_point(tmp_path, "bert", length, bert)
-        write_point(tmp_path, "longformer", length, longformer, attention="eager")
+        store_point(tmp_path, "bert", length, bert)
+        store_point(tmp_path, "longformer", length, longformer, identity={"attention": "eager"}, baseline="bert")
     return tmp_path
 
 
@@ -118,8 +91,8 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
-def test_foreign_names_are_shown_not_obeyed(tmp_path: Path, name: str) -> None:
-    write_point(tmp_path, name, 64, 5, attention=name, op=name)
+def test_foreign_names_are_shown_not_obeyed(tmp_path: Path, store_point: Store, name: str) -> None:
+    store_point(tmp_path, name, 64, 5, [name], identity={"attention": name})
     text = shown(load_study([tmp_path]), 160)
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
     if "[" in name and "\x1b" not in name:
@@ -128,7 +101,7 @@ def test_foreign_names_are_shown_not_obeyed(tmp_path: Path, name: str) -> None:
 
 def test_failed_points_and_findings_are_told(folder: Path) -> None:
     failed = Point(
-        identity=Identity(model="bert", length=16384, attention="sdpa", threads=2, machine="box"),
+        identity=Identity(model="bert", length=16384, attention="sdpa", threads=2),
         status="oom",
         reason="no room",
     )
