@@ -61,15 +61,14 @@ class Decoder:
         return True
 
     def _take(self, decoded: list[Any], block: bytes) -> bool:
-        """Sort strictly decoded events into frames; False when a time or phase is not the usual one."""
-        if block.count(b'"ts"') != len(decoded) or block.count(b'"dur"') != sum(e.dur is not None for e in decoded):
+        """Sort strictly decoded events into frames; False when a key is given twice or a time is not a plain number."""
+        durs = [e.dur for e in decoded]
+        if block.count(b'"ts"') != len(decoded) or block.count(b'"dur"') != len(decoded) - durs.count(None):
             return False  # a key given twice: typed decoding would keep the last in silence
-        if any(isinstance(e, ev.Span) and _unusual(e) for e in decoded):
-            return False
         starts = _starts(block, decoded)
         if starts is None:
             return False
-        durs = ev.to_ns([e.dur or 0.0 for e in decoded])
+        lasting = ev.to_ns([dur or 0.0 for dur in durs])
         groups: dict[Any, list[int]] = {}
         for i, event in enumerate(decoded):
             groups.setdefault(type(event), []).append(i)
@@ -77,7 +76,7 @@ class Decoder:
             category = ev.category(decoded[rows[0]])
             if category in ev.STRUCTS:
                 index = np.asarray(rows)
-                self._add(category, [decoded[i] for i in rows], starts[index], durs[index])
+                self._add(category, [decoded[i] for i in rows], starts[index], lasting[index])
         self.seen += len(decoded)
         return True
 
@@ -129,11 +128,6 @@ class Decoder:
             _concat(self._device, ev.DEVICE_SCHEMA),
             _concat(self._memory, ev.MEMORY_SCHEMA),
         )
-
-
-def _unusual(event: ev.Span) -> bool:
-    """Whether a span is no complete event; memory instants are none by nature."""
-    return (event.ph != "X" or event.dur is None) and ev.category(event) != ev.MEMORY
 
 
 def _starts(block: bytes, decoded: list[Any]) -> ev.Int64s | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -89,18 +89,24 @@ class MemoryArgs(
     ev_idx: int | None = None
 
 
-class Event(msgspec.Struct, gc=False, tag_field="cat"):
+class Event(msgspec.Struct, gc=False, kw_only=True, tag_field="cat"):
     """What every event has. `ts` is in microseconds of whatever era; see `to_ns`."""
 
     ts: float
     name: str = ""
-    ph: str = "X"
     pid: int = 0
     tid: int = 0
 
 
-class Span(Event, gc=False):
-    """An event that lasts; `dur` in microseconds."""
+class Span(Event, gc=False, kw_only=True):
+    """A complete event; `dur` in microseconds. Other phases are refused by the decoder and read one by one."""
+
+    ph: Literal["X"]
+    dur: float
+
+
+class Instant(Event, gc=False, kw_only=True):
+    """A moment; the Python exporter writes it as a span of duration 0."""
 
     dur: float | None = None
 
@@ -138,10 +144,12 @@ _ARGS: dict[str, type[msgspec.Struct]] = {
 def _struct(category: str, base: type[msgspec.Struct], args: type[msgspec.Struct] | None) -> Any:
     """One struct type for one category; a struct of exact fields is what makes decoding fast."""
     fields = [("args", args, args())] if args else []
-    return msgspec.defstruct(category, fields, bases=(base,), tag=category, gc=False)
+    return msgspec.defstruct(category, fields, bases=(base,), tag=category, gc=False, kw_only=True)
 
 
-STRUCTS: dict[str, Any] = {category: _struct(category, Span, args) for category, args in _ARGS.items()}
+STRUCTS: dict[str, Any] = {
+    category: _struct(category, Instant if category == MEMORY else Span, args) for category, args in _ARGS.items()
+}
 # The type of any event the strict decoder accepts.
 Known: Any = functools.reduce(operator.or_, [*STRUCTS.values(), *(_struct(c, Skipped, None) for c in SKIPPED)])
 

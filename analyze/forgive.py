@@ -123,7 +123,8 @@ def _struct(category: str, value: dict[str, Any]) -> ev.Event:
         if usable is not None:
             args[field.name] = usable
     pid, tid = _thread_id(value.get("pid")), _thread_id(value.get("tid"))
-    event: ev.Event = cls(ts=0.0, name=_text(value.get("name")), pid=pid, tid=tid, args=args_type(**args))
+    usual = {"ph": "X", "dur": 0.0} if issubclass(cls, ev.Span) else {}
+    event: ev.Event = cls(ts=0.0, name=_text(value.get("name")), pid=pid, tid=tid, args=args_type(**args), **usual)
     return event
 
 
