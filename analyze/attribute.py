@@ -23,7 +23,11 @@ _MODULE_PREFIX = "nn.Module: "
 _STEP_PREFIX = "ProfilerStep#"
 OUTSIDE = "outside"  # the phase of whatever ran between or beside the profiled steps
 NO_PHASE = "other"
-LINKED = "linked"  # the launch of a piece of device work is in the file
+# What is known of the launch of a piece of device work: in the file, not in the file, claimed by several, not named.
+LINKED = "linked"
+BEFORE_WINDOW = "before_window"
+AMBIGUOUS = "ambiguous"
+NO_LAUNCH = "none"
 
 
 def attributed(host: pl.DataFrame) -> tuple[pl.DataFrame, str]:
@@ -179,10 +183,10 @@ def device_operators(host: pl.DataFrame, device: pl.DataFrame) -> pl.DataFrame:
         launch=pl.when(unique)
         .then(pl.lit(LINKED))
         .when(pl.col("launches") > 1)
-        .then(pl.lit("ambiguous"))
+        .then(pl.lit(AMBIGUOUS))
         .when(pl.col("correlation").fill_null(0) == 0)
-        .then(pl.lit("none"))
-        .otherwise(pl.lit("before_window"))
+        .then(pl.lit(NO_LAUNCH))
+        .otherwise(pl.lit(BEFORE_WINDOW))
     )
     return device.with_columns(row=_operator_row(host, operators, device)).drop("launch_row", "launches", "id_row")
 

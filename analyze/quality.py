@@ -45,6 +45,13 @@ _KNOWN: dict[str, tuple[str, str, str]] = {
         "no component can be told: the file has neither tracekit ranges nor nn.Module frames",
         "collect with tracekit, or profile with with_stack=True",
     ),
+    "launch_before_window": (
+        "warning",
+        "device work whose launch is not in the file: nobody knows which operator it belongs to",
+        "it was queued before the recording began: synchronize the device before the first profiled step",
+    ),
+    "launch_ambiguous": ("warning", "device work that several launches claim is given to none of them", ""),
+    "launch_none": ("warning", "device work that names no launch belongs to no operator", ""),
     "busy_machine": (
         "warning",
         "threads waited for a core for more than 5% of the time: latencies are too long",

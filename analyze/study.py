@@ -19,9 +19,10 @@ from tracekit import points as pt
 from tracekit.errors import TraceError
 from tracekit.points import Point
 from tracekit.safety import sanitize
+from tracekit.units import duration
 
 from . import curves, tables
-from .attribute import attributed, device_operators
+from .attribute import AMBIGUOUS, BEFORE_WINDOW, NO_LAUNCH, attributed, device_operators
 from .nest import ordered, sweep
 from .quality import Finding, Findings
 from .read import Events, read_events
@@ -91,6 +92,9 @@ class Trace:
             findings.add("no_host_events")
         elif not self.range_source:
             findings.add("no_ranges")
+        for state, calls, total in self.device_launches().iter_rows():
+            if state in (BEFORE_WINDOW, AMBIGUOUS, NO_LAUNCH):
+                findings.add(f"launch_{state}", f"{duration(total)} of device time", calls)
         return [*self.events.findings, *findings.listed()]
 
     @property

@@ -184,6 +184,10 @@ def test_device_work_finds_its_operator(span: Spans, write: Writer) -> None:
         "no_operator": 10_000,
     }
     assert trace.components()["device_ns"].sum() == trace.device_ns == 60_000
+    said = {f.code: (f.count, f.where) for f in trace.findings}
+    assert said == dict.fromkeys(
+        ("launch_before_window", "launch_ambiguous", "launch_none"), (1, "10.0 us of device time")
+    )
 
 
 def test_recursion_is_counted_once(span: Spans, write: Writer) -> None:
