@@ -97,7 +97,7 @@ def test_failures_exit_1_and_out_of_memory_0(run_cli: Run, tmp_path: Path) -> No
     )
     assert wrong.returncode == 1
     assert "error  bert (sdpa) at 16 tokens: ValueError" in wrong.stderr
-    large = run_cli("collect", "--model", "bert", *TINY, "--lengths", 65536, "--batch", 1 << 22, "--out", tmp_path)
+    large = run_cli("collect", "--model", "bert", *TINY, "--lengths", 65536, "--batch", 1 << 30, "--out", tmp_path)
     assert large.returncode == 0
     assert "oom  bert (sdpa)" in large.stderr
 
