@@ -1,89 +1,153 @@
-"""Charts as Altair objects: pure functions of tables, for notebooks and for the HTML page alike.
+"""Charts as Altair objects: pure functions of a study's tables, for notebooks and for the HTML page alike.
 
-Every function takes a polars frame and, for the page, the name of the dataset it embeds instead of the values. Text and
-axes are `currentColor`, so that light, dark and print need no second rendering. Foreign strings are values of fixed
-columns, never field names.
+>>> latency(study.latency())                              # doctest: +SKIP
+>>> components(host_time(study.components()))             # doctest: +SKIP
+
+Text and axes are `currentColor`, so that light, dark and print need no second rendering. Foreign strings are values of
+fixed columns, never field names. Each chart has the parameters `chosen_series` and `chosen_length`: the page sets them
+to mark the point whose operators it lists.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import altair as alt
 import polars as pl
 
 from tracekit.components import PALETTE
+from tracekit.safety import sanitize
+from tracekit.units import length_text
 
-_Chart = TypeVar("_Chart", alt.Chart, alt.LayerChart)
-
-# Curves: Okabe-Ito hues ordered so that the first ones differ most, in lightness too; shapes repeat the distinction.
-CURVE_COLOURS = ("#2B8CC4", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C564B")
+# Curves must not be taken for components: ink for the first (the baseline), then hues at least 12 (CIEDE2000) from
+# those of the frequent components, at least 10 from each other and from ink in normal vision and in three kinds of
+# colour blindness (Machado et al. 2009), with a contrast of 3 on light and on dark paper. Shapes say the same again,
+# and so do dashes from the ninth curve on.
+CURVE_COLOURS = ("currentColor", "#7069F4", "#938C0D", "#D14A7C", "#4F8584", "#A24A9E", "#6B6B32", "#B07A5A")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
+_DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 _FONT = "system-ui, -apple-system, Segoe UI, Roboto, sans-serif"  # that of the page; Vega must measure it
 _NUMBER = "format(datum.value, ',~r')"
+_CHOSEN = "datum.series === chosen_series && datum.pick === chosen_length"
+_PLAIN_AXIS: dict[str, Any] = {"gridOpacity": 0.2, "domain": False, "ticks": False}
 
 
-def _data(table: pl.DataFrame, dataset: str | None) -> Any:
-    return alt.NamedData(name=dataset) if dataset else alt.InlineData(values=table.to_dicts())
+def latency(table: pl.DataFrame, names: Sequence[str] | None = None) -> alt.LayerChart:
+    """Median latency with its quartile band against length, from `study.latency()`.
 
-
-def curve(
-    table: pl.DataFrame,
-    value: str,
-    title: str,
-    description: str,
-    band: tuple[str, str] | None = None,
-    dataset: str | None = None,
-) -> alt.LayerChart:
-    """`value` against `length`, both logarithmic, one curve per `series`; `band` names the columns of its edges.
-
-    The chart holds the table, or refers to a `dataset` of that name which the page embeds.
+    `names`: all curves of the study in order, so that a curve has one colour in every chart.
     """
-    unit = ", ".join(table["length_unit"].unique().sort())
-    lengths = table["length"].unique().sort().to_list()
+    milli = table.with_columns(value=pl.col("median_ns") / 1e6, low=pl.col("lo_ns") / 1e6, high=pl.col("hi_ns") / 1e6)
+    return curve(milli, "latency (ms)", "Median latency of one step against input length", names)
+
+
+def memory(table: pl.DataFrame, names: Sequence[str] | None = None) -> alt.LayerChart:
+    """Peak memory against length, from `study.peak_memory()`; `names` as for `latency`."""
+    table = table.with_columns(value=pl.col("peak_bytes") / (1 << 20))
+    return curve(table, "peak memory (MiB)", "Peak memory of one step against input length", names)
+
+
+def throughput(table: pl.DataFrame, names: Sequence[str] | None = None) -> alt.LayerChart:
+    """Throughput at the best batch against length, from `study.throughput()`; `names` as for `latency`."""
+    table = table.with_columns(value=pl.col("samples_per_s"))
+    return curve(table, "inputs per second", "Throughput at the best batch size against input length", names)
+
+
+def curve(table: pl.DataFrame, title: str, description: str, names: Sequence[str] | None = None) -> alt.LayerChart:
+    """The column `value` against `length`, one curve per `series`; `low` and `high`, where present, bound a band.
+
+    Both axes are logarithmic: a power of the length is a straight line. With one length there is no curve to draw, and
+    the values stand side by side as bars.
+    """
+    names = list(names or table["series"].unique(maintain_order=True))
+    band = ("low", "high") if "high" in table.columns else ()
+    rows = table.filter(pl.col("value") > 0, pl.col("length") > 0, *(pl.col(edge) > 0 for edge in band)).select(
+        "series", "length", "value", *band, pick=pl.col("length").map_elements(length_text, return_dtype=pl.String)
+    )
+    unit = _unit(table)
+    lengths = rows["length"].unique().sort().to_list()
+    if len(lengths) == 1:
+        return _bars(rows, title, f"{title} at {length_text(lengths[0], unit)}", names)
     x = alt.X(
         "length:Q",
         title=f"input length ({unit})",
         scale=alt.Scale(type="log", base=2, nice=False, padding=14),
         axis=alt.Axis(values=lengths if len(lengths) <= 12 else alt.Undefined, labelExpr=_NUMBER, grid=False),
     )
-    shown = [number for column in (value, *(band or ())) for number in table[column].to_list()]
-    y_axis = alt.Axis(values=log_ticks(shown), labelExpr=_NUMBER, gridOpacity=0.2, domain=False, ticks=False)
+    shown = [number for column in ("value", *band) for number in rows[column].to_list()]
+    y_axis = alt.Axis(values=log_ticks(shown), labelExpr=_NUMBER, **_PLAIN_AXIS)
     y_scale = alt.Scale(type="log", nice=False, padding=10)
-    y = alt.Y(f"{value}:Q", title=title, scale=y_scale, axis=y_axis)
-    legend = alt.Legend(title=None, orient="top", symbolSize=90)
-    names = table["series"].unique(maintain_order=True).to_list()
-    colours = alt.Scale(domain=names, range=[CURVE_COLOURS[i % len(CURVE_COLOURS)] for i in range(len(names))])
-    shapes = alt.Scale(domain=names, range=[SHAPES[i % len(SHAPES)] for i in range(len(names))])
-    quiet = alt.Color("series:N", scale=colours, legend=None)
-    tooltip = [
-        alt.Tooltip("series:N", title="curve"),
-        alt.Tooltip("length:Q", title=f"length ({unit})", format=","),
-        alt.Tooltip(f"{value}:Q", title=title, format=",.4~r"),
-        *(alt.Tooltip(f"{edge}:Q", title=edge.replace("_", " "), format=",.4~r") for edge in band or ()),
-    ]
-    base = alt.Chart(_data(table, dataset)).encode(x=x)
+    y = alt.Y("value:Q", title=title, scale=y_scale, axis=y_axis)
+    colour, shape, dash = _styles(names)
+    legend = alt.Legend(title=None, orient="top", symbolSize=90, values=[n for n in names if n in set(rows["series"])])
+    quiet = alt.Color("series:N", scale=colour, legend=None)
+    base = alt.Chart(alt.InlineData(values=rows.to_dicts())).encode(x=x)
     layers = [
-        base.mark_line(strokeWidth=2).encode(y=y, color=quiet),
-        base.mark_point(size=60, filled=True, opacity=1).encode(
+        base.mark_line(strokeWidth=2).encode(
+            y=y, color=quiet, strokeDash=alt.StrokeDash("series:N", scale=dash, legend=None)
+        ),
+        base.mark_point(filled=True, opacity=1, cursor="pointer").encode(
             y=y,
-            color=alt.Color("series:N", scale=colours, legend=legend),
-            shape=alt.Shape("series:N", scale=shapes, legend=legend),
-            tooltip=tooltip,
+            color=alt.Color("series:N", scale=colour, legend=legend),
+            shape=alt.Shape("series:N", scale=shape, legend=legend),
+            size=alt.condition(_CHOSEN, alt.value(170), alt.value(60)),
+            tooltip=_tooltips(title, unit, bool(band)),
         ),
     ]
     if band:
-        low, high = alt.Y(f"{band[0]}:Q", title=title, scale=y_scale, axis=y_axis), alt.Y2(f"{band[1]}:Q")
-        layers.insert(0, base.mark_area(opacity=0.18).encode(color=quiet, y=low, y2=high))
-    both = alt.layer(*layers).resolve_legend(color="independent", shape="independent")
-    chart: alt.LayerChart = both.properties(width="container", height=300, description=description)
-    return _themed(chart)
+        low, high = alt.Y("low:Q", title=title, scale=y_scale, axis=y_axis), alt.Y2("high:Q")
+        layers.insert(0, base.mark_area(opacity=0.15).encode(color=quiet, y=low, y2=high))
+    both = alt.LayerChart(layer=layers).resolve_legend(color="independent", shape="independent")
+    return _finished(both, 300, f"{description}, both axes logarithmic")
+
+
+def _bars(rows: pl.DataFrame, title: str, description: str, names: Sequence[str]) -> alt.LayerChart:
+    """One bar per series, from zero, with the band as a line."""
+    colour, _, _ = _styles(names)
+    y = alt.Y("series:N", title=None, sort=list(names), axis=alt.Axis(domain=False, ticks=False, labelLimit=220))
+    base = alt.Chart(alt.InlineData(values=rows.to_dicts())).encode(y=y)
+    x = alt.X("value:Q", title=title, axis=alt.Axis(labelExpr=_NUMBER, tickCount=5, **_PLAIN_AXIS))
+    band = "high" in rows.columns
+    layers = [
+        base.mark_bar(height=alt.RelativeBandSize(0.6), cursor="pointer").encode(
+            x=x, color=alt.Color("series:N", scale=colour, legend=None), tooltip=_tooltips(title, "", band)
+        )
+    ]
+    if band:
+        layers.append(base.mark_rule(strokeWidth=2, stroke="#888").encode(x=alt.X("low:Q"), x2="high:Q"))
+    return _finished(alt.LayerChart(layer=layers), 44 * rows.height, description)
+
+
+def _styles(names: Sequence[str]) -> tuple[alt.Scale, alt.Scale, alt.Scale]:
+    """Colour, shape and dash of every curve; equal colours of many curves differ in shape and dash."""
+    colours, shapes, dashes = [], [], []
+    for i in range(len(names)):
+        lap = i // len(CURVE_COLOURS)
+        colours.append(CURVE_COLOURS[i % len(CURVE_COLOURS)])
+        shapes.append(SHAPES[(i + lap) % len(SHAPES)])
+        dashes.append(_DASHES[lap % len(_DASHES)])
+    domain = list(names)
+    return (
+        alt.Scale(domain=domain, range=colours),
+        alt.Scale(domain=domain, range=shapes),
+        alt.Scale(domain=domain, range=dashes),
+    )
+
+
+def _tooltips(title: str, unit: str, band: bool) -> list[alt.Tooltip]:
+    rows = [
+        alt.Tooltip("series:N", title="curve"),
+        alt.Tooltip("length:Q", title=f"length ({unit})" if unit else "length", format=","),
+        alt.Tooltip("value:Q", title=title, format=",.4~r"),
+    ]
+    quartiles = (("low", "lower quartile"), ("high", "upper quartile")) if band else ()
+    return rows + [alt.Tooltip(f"{edge}:Q", title=word, format=",.4~r") for edge, word in quartiles]
 
 
 def log_ticks(values: Sequence[float | None]) -> list[float]:
-    """Round values within and just around what is shown, as fine as it takes to have three, as coarse as it can be."""
+    """Round values within what is shown, as fine as it takes to have three, as coarse as it can be."""
     flat = [float(v) for v in values if v is not None and v > 0]
     if not flat:
         return []
@@ -91,78 +155,73 @@ def log_ticks(values: Sequence[float | None]) -> list[float]:
     ticks: list[float] = []
     for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), [1 + i / 10 for i in range(90)]):
         ticks = [step * 10.0**decade for decade in decades for step in steps]
-        ticks = [round(tick, 6) for tick in ticks if min(flat) / 1.2 <= tick <= max(flat) * 1.2]
+        ticks = [round(tick, 6) for tick in ticks if min(flat) / 1.02 <= tick <= max(flat) * 1.02]
         if len(ticks) >= 3:
             break
     return ticks
 
 
-def latency(table: pl.DataFrame, dataset: str | None = None) -> alt.LayerChart:
-    """Median latency with its quartile band; columns series, length, length_unit, median_ms, lo_ms, hi_ms."""
-    description = "Median latency of one step against input length, both axes logarithmic"
-    return curve(table, "median_ms", "latency (ms)", description, ("lo_ms", "hi_ms"), dataset)
-
-
-def memory(table: pl.DataFrame, dataset: str | None = None) -> alt.LayerChart:
-    """Peak memory; columns series, length, length_unit, peak_mib."""
-    description = "Peak memory of one step against input length, both axes logarithmic"
-    return curve(table, "peak_mib", "peak memory (MiB)", description, None, dataset)
-
-
-def throughput(table: pl.DataFrame, dataset: str | None = None) -> alt.LayerChart:
-    """Throughput at the best batch; columns series, length, length_unit, samples_per_s."""
-    description = "Throughput at the best batch size against input length, both axes logarithmic"
-    return curve(table, "samples_per_s", "inputs per second", description, None, dataset)
-
-
 def components(
-    table: pl.DataFrame, *, share: bool = False, legend: bool = True, dataset: str | None = None
-) -> alt.Chart:
-    """Host time of one profiled step by component, stacked, one bar a length.
+    rows: pl.DataFrame, *, share: bool = False, legend: bool = True, dataset: str | None = None
+) -> alt.LayerChart:
+    """Host time of one profiled step by component, stacked, one bar a length, from `breakdown.host_time`.
 
-    Columns as `breakdown.host_time` gives them, with `ms`. `share` shows fractions of the step instead of time.
+    `share` shows fractions of the step instead of time. With a `dataset`, the chart refers to data of that name that
+    the page embeds, and its scale fits the highest bar of all `rows`: charts of several curves can be compared.
     """
-    present = set(table["label"])
+    present = set(rows["label"])
     shown = [label for label in PALETTE if label in present]
-    unit = ", ".join(u for u in table["length_unit"].unique().sort() if u)
-    band = min(0.85, 0.2 * max(1, table["length_text"].n_unique()))  # a few bars are still bars, not walls
+    unit = _unit(rows)
+    band = min(0.85, 0.2 * max(1, rows["length_text"].n_unique()))  # a few bars are still bars, not walls
     value, title = ("fraction", "share of the step") if share else ("ms", "host time of one step (ms)")
-    axis = alt.Axis(format="%" if share else ",~r", tickCount=5, gridOpacity=0.2, domain=False, ticks=False)
-    key = alt.Legend(title=None, orient="right", symbolType="square") if legend else None
-    chart: alt.Chart = (
-        alt.Chart(_data(table, dataset))
-        .mark_bar(stroke=None, width=alt.RelativeBandSize(band))
-        .encode(
-            x=alt.X(
-                "length_text:N",
-                title=f"input length ({unit})" if unit else None,
-                sort=alt.EncodingSortField("length"),
-                axis=alt.Axis(labelAngle=0, labelLimit=200),
-            ),
-            y=alt.Y(f"{value}:Q", title=title, stack="zero", axis=axis),
-            color=alt.Color(
-                "label:N", scale=alt.Scale(domain=shown, range=[PALETTE[label] for label in shown]), legend=key
-            ),
-            order=alt.Order("order:Q", sort="ascending"),
-            tooltip=[
-                alt.Tooltip("label:N", title="component"),
-                alt.Tooltip("length_text:N", title="length"),
-                alt.Tooltip("ms:Q", title="ms", format=",.4~r"),
-                alt.Tooltip("fraction:Q", title="share", format=".1%"),
-            ],
-        )
-        .properties(width="container", height=260, description="Host time by component, one bar for each input length")
+    rows = rows.with_columns(ms=pl.col("value_ns") / 1e6)
+    top = max(rows.group_by("series", "length").agg(pl.col(value).sum())[value].to_list(), default=0.0)
+    x = alt.X(
+        "length_text:N",
+        title=f"input length ({unit})" if unit else None,
+        sort=alt.EncodingSortField("length", op="min"),
+        axis=alt.Axis(labelAngle=0, labelLimit=200),
     )
-    return _themed(chart)
+    scale = alt.Scale(domain=[0, top], nice=not share) if dataset else alt.Undefined
+    axis = alt.Axis(format="%" if share else ",~r", tickCount=5, **_PLAIN_AXIS)
+    colours = alt.Scale(domain=shown, range=[PALETTE[label] for label in shown])
+    key = alt.Legend(title=None, orient="right", symbolType="square") if legend else None
+    data = alt.NamedData(name=dataset) if dataset else alt.InlineData(values=rows.to_dicts())
+    base = alt.Chart(data).encode(x=x)
+    stack = base.mark_bar(stroke=None, width=alt.RelativeBandSize(band), cursor="pointer").encode(
+        y=alt.Y(f"{value}:Q", title=title, stack="zero", axis=axis, scale=scale),
+        color=alt.Color("label:N", scale=colours, legend=key),
+        order=alt.Order("order:Q", sort="ascending"),
+        tooltip=[
+            alt.Tooltip("label:N", title="component"),
+            alt.Tooltip("length_text:N", title="length"),
+            alt.Tooltip("ms:Q", title="ms", format=",.4~r"),
+            alt.Tooltip("fraction:Q", title="share", format=".1%"),
+        ],
+    )
+    # Beneath the stack, so that it neither hides nor catches anything: the outer half of the line is seen.
+    outline = (
+        base.transform_filter(_CHOSEN)
+        .mark_bar(fillOpacity=0, stroke="currentColor", strokeWidth=4, width=alt.RelativeBandSize(band))
+        .encode(y=alt.Y(f"sum({value}):Q", title=title))
+    )
+    return _finished(alt.LayerChart(layer=[outline, stack]), 260, "Host time by component, one bar a length")
 
 
-def _themed(chart: _Chart) -> _Chart:
+def _unit(table: pl.DataFrame) -> str:
+    return ", ".join(sanitize(unit) for unit in table["length_unit"].unique().sort() if unit)
+
+
+def _finished(chart: alt.LayerChart, height: int, description: str) -> alt.LayerChart:
+    """Sizes, the parameters the page sets, and the look that all charts share."""
     text = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
     lines = {"domainColor": "currentColor", "tickColor": "currentColor", "gridColor": "currentColor"}
-    themed: _Chart = (
-        chart.configure(background="transparent", font=_FONT)
+    done: alt.LayerChart = (
+        chart.properties(width="container", height=height, description=description)
+        .add_params(alt.param(name="chosen_series", value=""), alt.param(name="chosen_length", value=""))
+        .configure(background="transparent", font=_FONT)
         .configure_view(stroke=None)
         .configure_axis(titleFontWeight="normal", titlePadding=10, **text, **lines)
         .configure_legend(columns=2, labelLimit=320, **text)
     )
-    return themed
+    return done

@@ -4,52 +4,87 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const $ = (id) => document.getElementById(id);
-  const refuse = () => Promise.reject(new Error("this page loads nothing"));
-  const loader = Object.assign(vega.loader(), {load: refuse, http: refuse, file: refuse, sanitize: refuse});
-  const options = {
-    ast: true, renderer: "svg", loader, defaultStyle: true, downloadFileName: "tracekit",
-    actions: {export: {svg: true, png: true}, source: false, compiled: false, editor: false},
-    tooltip: {theme: "custom"},
-  };
-
+  const every = (selector) => [...document.querySelectorAll(selector)];
+  const distinct = (values) => [...new Set(values)];
   const rows = (table) => {
     const names = Object.keys(table);
-    const length = names.length ? table[names[0]].length : 0;
-    return Array.from({length}, (_, i) => {
+    return Array.from({length: names.length ? table[names[0]].length : 0}, (_, i) => {
       const row = Object.create(null);
       for (const name of names) row[name] = table[name][i];
       return row;
     });
   };
+  const bars = rows(data.components.table);
+  const operators = rows(data.operators);
+  const steps = rows(data.steps);
+  const units = new Map(rows(data.units).map((row) => [row.series, row.length_unit]));
+  const WHOLE_TRACE = "whole trace";
+  const FEW = 15; // operators that are listed until all are asked for
+
+  // -- what is chosen: one state, kept in the address
+
+  const state = {series: "", length: "", unit: "time", kind: "operator", sort: "self_ns", filter: "", theme: "", up: false, all: false};
+  const WORDS = {unit: ["time", "share"], kind: ["operator", "all"], theme: ["", "light", "dark"],
+    sort: every("th[data-column]").map((th) => th.dataset.column)};
+  const recall = () => {
+    const words = new URLSearchParams(location.hash.slice(1));
+    for (const key of ["series", "length", "filter"]) if (words.has(key)) state[key] = words.get(key);
+    for (const [key, allowed] of Object.entries(WORDS)) if (allowed.includes(words.get(key))) state[key] = words.get(key);
+    for (const key of ["up", "all"]) state[key] = words.get(key) === "1";
+  };
+  const remember = () => {
+    const words = new URLSearchParams();
+    for (const key of Object.keys(state)) if (state[key]) words.set(key, state[key] === true ? "1" : state[key]);
+    history.replaceState(null, "", `#${words}`);
+  };
+  const choose = (change) => { Object.assign(state, change); show(); remember(); };
+
+  // -- charts
+
+  const refuse = () => Promise.reject(new Error("this page loads nothing"));
+  const options = {
+    ast: true, renderer: "svg", downloadFileName: "tracekit", defaultStyle: false,
+    loader: Object.assign(vega.loader(), {load: refuse, http: refuse, file: refuse, sanitize: refuse}),
+    actions: {export: {svg: true, png: true}, source: false, compiled: false, editor: false},
+    tooltip: {disableDefaultStyle: true}, i18n: {SVG_ACTION: "SVG", PNG_ACTION: "PNG"},
+  };
+  const drawn = new Map(); // element -> the promise of what vegaEmbed made there
   // Legends do not wrap by themselves: one column where two would not fit.
   const fitted = (config, width) => {
     const columns = width < 560 ? 1 : 2;
     return {...config, legend: {...config.legend, columns, labelLimit: Math.max(60, width / columns - 100)}};
   };
-  const draw = (element, spec, name, values) =>
-    vegaEmbed(element, {
-      ...spec, config: fitted(spec.config, element.clientWidth), datasets: {[name]: values.map((row) => ({...row}))},
-    }, options)
-      .catch((error) => { element.textContent = `This chart could not be drawn: ${error.message}`; });
-
-  for (const element of document.querySelectorAll("[data-curve]")) {
-    const curve = data.curves[element.dataset.curve];
-    draw(element, curve.spec, element.dataset.curve, curve.rows);
-  }
-
-  const bars = rows(data.components.table);
-  const operators = rows(data.operators);
-  const distinct = (values) => [...new Set(values)];
-  const state = {series: "", length: "", unit: "time", kind: "operator", sort: "self_ns", up: false, filter: ""};
-
-  const drawComponents = () => {
-    for (const element of document.querySelectorAll("[data-series]")) {
-      const own = bars.filter((row) => row.series === element.dataset.series);
-      draw(element, data.components[state.unit], "bars", own);
-    }
-    for (const button of document.querySelectorAll("[data-unit]"))
-      button.setAttribute("aria-pressed", String(button.dataset.unit === state.unit));
+  const mark = (view) => view.signal("chosen_series", state.series).signal("chosen_length", state.length);
+  const draw = (element, spec, datasets) => {
+    const before = drawn.get(element);
+    if (before) before.then((result) => result && result.finalize());
+    drawn.set(element, vegaEmbed(element, {...spec, config: fitted(spec.config, element.clientWidth), datasets}, options)
+      .then((result) => {
+        result.view.addEventListener("click", (_, item) => {
+          const row = item && item.datum;
+          if (row && typeof row.pick === "string") choose({series: row.series || element.dataset.series, length: row.pick});
+        });
+        mark(result.view).runAsync();
+        return result;
+      })
+      .catch((error) => { element.textContent = `This chart could not be drawn: ${error.message}`; }));
   };
+  const drawCurves = () => {
+    for (const element of every("[data-curve]")) {
+      const spec = data.curves[element.dataset.curve];
+      draw(element, spec, spec.datasets);
+    }
+  };
+  const drawComponents = () => {
+    for (const element of every("[data-series]")) {
+      const own = bars.filter((row) => row.series === element.dataset.series);
+      draw(element, data.components[state.unit], {bars: own.map((row) => ({...row}))});
+    }
+    for (const button of every("[data-unit]")) button.setAttribute("aria-pressed", String(button.dataset.unit === state.unit));
+  };
+  const markCharts = () => { for (const made of drawn.values()) made.then((result) => result && mark(result.view).runAsync()); };
+
+  // -- the operator table
 
   const UNITS = [[1e9, "s"], [1e6, "ms"], [1e3, "us"], [1, "ns"]];
   const duration = (ns) => {
@@ -59,25 +94,28 @@
   };
   const percent = (share) => `${(share * 100).toFixed(1)}%`;
   const cell = (text) => { const td = document.createElement("td"); td.textContent = text; return td; };
-
   const line = (row) => {
     const tr = document.createElement("tr");
     const component = cell("");
     if (row.component) {
       const chip = document.createElement("span");
+      const word = document.createElement("span");
       chip.className = "chip";
-      chip.style.background = data.colours[row.component] || data.colours.other;
-      component.append(chip, row.component);
+      chip.dataset.label = data.labels.includes(row.component) ? row.component : "other";
+      word.textContent = row.component;
+      component.append(chip, word);
     }
     const name = cell(row.name);
     name.title = row.name;
+    if (row.rest) tr.className = "rest";
     tr.append(name, component, cell(row.calls.toLocaleString("en")), cell(duration(row.self_ns)),
-      cell(row.kind === "total" ? "" : duration(row.total_ns)), cell(duration(row.device_ns)), cell(percent(row.share)));
+      cell(row.rest || row.kind === "total" ? "" : duration(row.total_ns)), cell(row.device_ns ? duration(row.device_ns) : "-"), cell(percent(row.share)));
     return tr;
   };
 
   const SUMS = ["calls", "self_ns", "total_ns", "device_ns", "share"];
-  const KINDS = {annotation: "ranges, between operators", python: "Python frames, between operators", runtime: "runtime calls"};
+  const KINDS = {operator: "operators", annotation: "ranges", python: "Python frames", runtime: "runtime calls"};
+  const BETWEEN = {annotation: "ranges, between operators", python: "Python frames, between operators"};
   const sumOf = (list, row) => {
     for (const key of SUMS) row[key] = list.reduce((total, one) => total + one[key], 0);
     return row;
@@ -88,84 +126,102 @@
     if (!kept.length) return list;
     const others = distinct(list.map((row) => row.kind)).filter((kind) => kind !== "operator");
     return [...kept, ...others.map((kind) => sumOf(list.filter((row) => row.kind === kind),
-      {name: KINDS[kind] || kind, kind, component: "", rest: true}))];
+      {name: BETWEEN[kind] || KINDS[kind] || kind, kind, component: "", rest: 1}))];
+  };
+  const sorted = (list) => list.sort((a, b) => {
+    if (!a.rest !== !b.rest) return a.rest ? 1 : -1;
+    const [x, y] = [a[state.sort], b[state.sort]];
+    return (state.up ? 1 : -1) * (typeof x === "number" ? x - y : String(x).localeCompare(String(y)));
+  });
+  // The first few rows; those left out join the row that sums what the page does not hold.
+  const shortened = (list) => {
+    const own = list.filter((row) => !row.rest);
+    const hidden = state.all || state.filter || own.length <= FEW + 3 ? [] : own.slice(FEW);
+    const rests = list.filter((row) => row.rest);
+    const sums = distinct([...hidden, ...rests].map((row) => row.kind)).map((kind) => {
+      const parts = [...hidden, ...rests].filter((row) => row.kind === kind);
+      if (parts.length === 1 && parts[0].name) return parts[0];
+      const count = parts.reduce((total, row) => total + (row.rest || 1), 0);
+      return sumOf(parts, {name: `${count} more ${KINDS[kind] || kind}`, kind, component: "", rest: count});
+    });
+    return {few: [...own.filter((row) => !hidden.includes(row)), ...sums], hidden: hidden.length, own: own.length};
   };
 
   const fillOperators = () => {
-    const all = operators.filter((row) => row.series === state.series && row.length_text === state.length);
-    const own = state.kind === "all" ? all : folded(all);
+    const all = operators.filter((row) => row.series === state.series && row.pick === state.length);
     const wanted = state.filter.toLowerCase();
-    const matches = own.filter((row) => !wanted || `${row.name} ${row.component} ${row.kind}`.toLowerCase().includes(wanted));
-    const direction = state.up ? 1 : -1;
-    matches.sort((a, b) => {
-      if (a.rest !== b.rest) return a.rest ? 1 : -1;
-      const [x, y] = [a[state.sort], b[state.sort]];
-      return direction * (typeof x === "number" ? x - y : String(x).localeCompare(String(y)));
-    });
+    const found = (state.kind === "all" ? [...all] : folded(all))
+      .filter((row) => !wanted || `${row.name} ${row.component} ${row.kind}`.toLowerCase().includes(wanted));
+    const {few, hidden, own} = shortened(sorted(found));
     const table = $("operator-table");
-    table.tBodies[0].replaceChildren(...matches.map(line));
-    const total = sumOf(matches, {name: wanted ? "total of the filtered rows" : "total", kind: "total", component: ""});
+    table.tBodies[0].replaceChildren(...few.map(line));
+    const total = sumOf(found, {name: wanted ? "total of the filtered rows" : "total", kind: "total", component: ""});
     table.tFoot.replaceChildren(line(total));
     const device = all.some((row) => row.device_ns > 0);
     for (const tr of table.rows) tr.cells[5].hidden = !device;
-    for (const th of table.querySelectorAll("th[data-column]"))
+    for (const th of every("th[data-column]"))
       if (th.dataset.column === state.sort) th.setAttribute("aria-sort", state.up ? "ascending" : "descending");
       else th.removeAttribute("aria-sort");
+    $("all").hidden = !hidden && !(state.all && !wanted && own > FEW + 3);
+    $("all").textContent = hidden ? `Show ${hidden} more` : "Show fewer";
   };
+
+  // -- the page
 
   const choices = (select, values, chosen) => {
     select.replaceChildren(...values.map((value) => new Option(value, value, false, value === chosen)));
+    select.parentElement.hidden = values.length < 2;
   };
-  const lengthsOf = (series) => distinct(operators.filter((row) => row.series === series).map((row) => row.length_text));
-
+  const describe = () => {
+    const unit = units.get(state.series);
+    const whole = state.length === WHOLE_TRACE;
+    $("chosen").textContent = `of ${state.series}${whole ? "" : ` at ${state.length} ${unit || ""}`}`;
+    const point = steps.find((row) => row.series === state.series && row.pick === state.length);
+    const count = point ? point.steps : 0;
+    const beside = count && point.beside ? ` and what ran beside ${count === 1 ? "it" : "them"}` : "";
+    $("scope").textContent = count
+      ? `Summed over ${count === 1 ? "one profiled step" : `${count} profiled steps`}${beside}.` : "Summed over the whole trace.";
+  };
   const show = () => {
     const series = distinct(operators.map((row) => row.series));
     if (!series.includes(state.series)) state.series = series[0] || "";
-    const lengths = lengthsOf(state.series);
+    const lengths = distinct(operators.filter((row) => row.series === state.series).map((row) => row.pick));
     if (!lengths.includes(state.length)) state.length = lengths[lengths.length - 1] || "";
     choices($("series"), series, state.series);
     choices($("length"), lengths, state.length);
     $("kind").value = state.kind;
-    $("filter").value = state.filter;
+    if ($("filter").value !== state.filter) $("filter").value = state.filter;
+    if (state.theme) document.documentElement.dataset.theme = state.theme;
+    describe();
     fillOperators();
-  };
-  const remember = () => {
-    const words = new URLSearchParams();
-    for (const key of ["series", "length", "unit", "kind", "sort", "filter"]) if (state[key]) words.set(key, state[key]);
-    if (state.up) words.set("up", "1");
-    history.replaceState(null, "", `#${words}`);
-  };
-  const recall = () => {
-    const words = new URLSearchParams(location.hash.slice(1));
-    for (const key of ["series", "length", "filter"]) if (words.has(key)) state[key] = words.get(key);
-    if (["time", "share"].includes(words.get("unit"))) state.unit = words.get("unit");
-    if (["operator", "all"].includes(words.get("kind"))) state.kind = words.get("kind");
-    const columns = [...document.querySelectorAll("th[data-column]")].map((th) => th.dataset.column);
-    if (columns.includes(words.get("sort"))) state.sort = words.get("sort");
-    state.up = words.get("up") === "1";
+    markCharts();
   };
 
-  $("series").addEventListener("change", (event) => { state.series = event.target.value; show(); remember(); });
-  $("length").addEventListener("change", (event) => { state.length = event.target.value; show(); remember(); });
-  $("kind").addEventListener("change", (event) => { state.kind = event.target.value; fillOperators(); remember(); });
-  $("filter").addEventListener("input", (event) => { state.filter = event.target.value; fillOperators(); remember(); });
-  for (const th of document.querySelectorAll("th[data-column]"))
+  $("series").addEventListener("change", (event) => choose({series: event.target.value}));
+  $("length").addEventListener("change", (event) => choose({length: event.target.value}));
+  $("kind").addEventListener("change", (event) => choose({kind: event.target.value}));
+  $("filter").addEventListener("input", (event) => choose({filter: event.target.value}));
+  $("all").addEventListener("click", () => choose({all: !state.all}));
+  for (const th of every("th[data-column]"))
     th.firstElementChild.addEventListener("click", () => {
-      state.up = state.sort === th.dataset.column ? !state.up : th.dataset.column === "name" || th.dataset.column === "component";
-      state.sort = th.dataset.column;
-      fillOperators();
-      remember();
+      const column = th.dataset.column;
+      choose({up: state.sort === column ? !state.up : column === "name" || column === "component", sort: column});
     });
-  for (const button of document.querySelectorAll("[data-unit]"))
-    button.addEventListener("click", () => { state.unit = button.dataset.unit; drawComponents(); remember(); });
-  window.addEventListener("hashchange", () => { recall(); drawComponents(); show(); });
+  for (const button of every("[data-unit]"))
+    button.addEventListener("click", () => { choose({unit: button.dataset.unit}); drawComponents(); });
   $("theme").addEventListener("click", () => {
-    const root = document.documentElement;
-    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = dark ? "light" : "dark";
+    const dark = state.theme ? state.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    choose({theme: dark ? "light" : "dark"});
   });
+  // A link within the page (#quality) is no choice.
+  window.addEventListener("hashchange", () => { if (location.hash.includes("=")) { recall(); drawComponents(); show(); } });
+  // On paper nothing can be opened: what was closed is opened for it.
+  let closed = [];
+  window.addEventListener("beforeprint", () => { closed = every("main details:not([open])"); for (const one of closed) one.open = true; });
+  window.addEventListener("afterprint", () => { for (const one of closed) one.open = false; });
 
   recall();
+  drawCurves();
   drawComponents();
   show();
 })();

@@ -1,0 +1,166 @@
+"""The page's charts and tables as data: what its script reads, and the same numbers as tables for its template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import altair as alt
+import polars as pl
+
+from tracekit.analyze.attribute import OUTSIDE
+from tracekit.analyze.study import Study
+from tracekit.components import PALETTE
+from tracekit.safety import sanitize
+from tracekit.units import byte_size, duration, length_text, percent, significant
+
+from . import charts
+from .breakdown import WHOLE_TRACE
+
+OPERATORS = 40  # rows of the operator table per curve, length and kind; the others are one row, so that sums stay true
+MISSING = "-"
+_BARS = ("series", "length", "length_text", "label", "order", "value_ns", "fraction")
+_SUMS = ("calls", "self_ns", "total_ns", "device_ns", "share")
+
+
+class _Kind(NamedTuple):
+    """One value that is measured against length: how it is named, drawn, and spelled in a table."""
+
+    key: str
+    title: str
+    note: str
+    chart: Callable[..., alt.LayerChart]
+    column: str
+    spell: Callable[[float], str]
+
+
+_LATENCY = _Kind(
+    "latency",
+    "Latency",
+    "Unprofiled runs, without hooks: median, and the quartiles as a band.",
+    charts.latency,
+    "median_ns",
+    duration,
+)
+_MEMORY = _Kind(
+    "memory",
+    "Peak memory",
+    "Most memory in use during one step, parameters and inputs included.",
+    charts.memory,
+    "peak_bytes",
+    byte_size,
+)
+_THROUGHPUT = _Kind(
+    "throughput",
+    "Throughput",
+    "Inputs per second at the batch size that gave the most.",
+    charts.throughput,
+    "samples_per_s",
+    significant,
+)
+
+
+def clean(table: pl.DataFrame) -> pl.DataFrame:
+    """The table with the names of its curves made visible and short: they are the user's, or a foreign file's."""
+    return table.with_columns(pl.col("series").map_elements(sanitize, return_dtype=pl.String))
+
+
+def curves(study: Study) -> list[dict[str, Any]]:
+    """Each chart of values against length that the study has data for: id, title, note, spec, and its table.
+
+    There is one for each unit of length. Where a point failed, the table says how instead of a value.
+    """
+    tables = [(_LATENCY, study.latency()), (_MEMORY, study.peak_memory()), (_THROUGHPUT, study.throughput())]
+    cleaned = [(kind, clean(table)) for kind, table in tables]
+    names = list(dict.fromkeys(name for _, table in cleaned for name in table["series"]))
+    failed = {(r["length"], r["series"]): sanitize(r["status"]) for r in clean(study.failures()).to_dicts()}
+    found = []
+    for kind, table in cleaned:
+        for number, ((unit,), group) in enumerate(table.group_by("length_unit", maintain_order=True)):
+            chart = {"id": f"{kind.key}{number}", "title": kind.title, "note": _note(kind, group)}
+            spec = kind.chart(group, names).to_dict()
+            found.append({**chart, "spec": spec, **_by_length(group, str(unit), kind, failed)})
+    return found
+
+
+def _note(kind: _Kind, table: pl.DataFrame) -> str:
+    if "method" not in table.columns:
+        return kind.note
+    return f"{kind.note} Measured by: {sanitize('; '.join(sorted(set(table['method']))), None)}."
+
+
+def _by_length(table: pl.DataFrame, unit: str, kind: _Kind, failed: Mapping[Any, str]) -> dict[str, Any]:
+    """A table of text: lengths down (those of failures too), curves across."""
+    names = table["series"].unique(maintain_order=True).to_list()
+    cells = {**failed, **{(row["length"], row["series"]): kind.spell(row[kind.column]) for row in table.to_dicts()}}
+    lengths = sorted({length for length, name in cells if name in names})
+    body = [[length_text(n), *(cells.get((n, name), MISSING) for name in names)] for n in lengths]
+    return {"head": [sanitize(unit), *names], "body": body}
+
+
+def breakdown_tables(rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """A table of text for each curve of `breakdown.host_time` or `device_time`: labels down, lengths across, total."""
+    tables: list[dict[str, Any]] = []
+    for (series,), group in rows.group_by("series", maintain_order=True):
+        lengths = group["length_text"].unique(maintain_order=True).to_list()
+        cells = {(row["label"], row["length_text"]): row for row in group.to_dicts()}
+        body = []
+        for label in group.sort("order")["label"].unique(maintain_order=True):
+            found = [cells.get((label, length)) for length in lengths]
+            shown = (f"{duration(r['value_ns'])} ({percent(r['fraction'])})" if r else MISSING for r in found)
+            body.append([label, *shown])
+        totals = dict(group.group_by("length_text").agg(pl.col("value_ns").sum()).iter_rows())
+        body.append(["total", *(duration(totals[length]) for length in lengths)])
+        tables.append({"series": series, "head": ["component", *lengths], "body": body})
+    return tables
+
+
+def operator_rows(table: pl.DataFrame) -> pl.DataFrame:
+    """The first `OPERATORS` rows of each curve, length and kind, and one row `rest` for what is left of each.
+
+    `table` is `study.operators()`. Columns: series, pick (the length as text), name, kind, component, calls, self_ns,
+    total_ns, device_ns, share, rest (how many rows this one sums up; 0 for an operator).
+    """
+    keys = ["series", "length", "kind"]
+    table = table.with_columns(pl.col("kind").cast(pl.String))
+    ranked = table.with_columns(rank=pl.int_range(pl.len()).over(keys))
+    shown = ranked.filter(pl.col("rank") < OPERATORS).with_columns(rest=pl.lit(0, pl.UInt32))
+    rest = (
+        ranked.filter(pl.col("rank") >= OPERATORS)
+        .group_by(keys, maintain_order=True)
+        .agg(pl.col(_SUMS).sum(), rest=pl.len())
+        .with_columns(name=pl.lit(""), component=pl.lit(""))
+    )
+    columns = ["series", "length", "name", "kind", "component", *_SUMS, "rest"]
+    both = pl.concat([shown.select(columns), rest.select(columns)])
+    return both.with_columns(pl.col("name").map_elements(sanitize, return_dtype=pl.String), pick=_pick()).drop("length")
+
+
+def embedded(
+    found: Sequence[dict[str, Any]], bars: pl.DataFrame, operators: pl.DataFrame, components: pl.DataFrame
+) -> dict[str, Any]:
+    """What the script reads: the specifications, and every table once, column by column."""
+    beside = pl.col("host_ns").filter(pl.col("phase") == OUTSIDE).sum() > 0
+    steps = components.group_by("series", "length", maintain_order=True).agg(pl.col("steps").max(), beside=beside)
+    return {
+        "curves": {curve["id"]: curve["spec"] for curve in found},
+        "components": {
+            "time": charts.components(bars, share=False, legend=False, dataset="bars").to_dict(),
+            "share": charts.components(bars, share=True, legend=False, dataset="bars").to_dict(),
+            "table": bars.select(*_BARS, ms=pl.col("value_ns") / 1e6, pick=_pick()).to_dict(as_series=False),
+        },
+        "operators": operators.to_dict(as_series=False),
+        "steps": steps.select("series", "steps", "beside", pick=_pick()).to_dict(as_series=False),
+        "units": _units(bars),
+        "labels": list(PALETTE),
+    }
+
+
+def _pick() -> pl.Expr:
+    """The length of a row as the page names it, in its address, its menus and its charts."""
+    return pl.col("length").map_elements(length_text, return_dtype=pl.String).fill_null(WHOLE_TRACE)
+
+
+def _units(bars: pl.DataFrame) -> dict[str, list[str]]:
+    pairs = bars.group_by("series", maintain_order=True).agg(pl.col("length_unit").first().fill_null(""))
+    return pairs.to_dict(as_series=False)
