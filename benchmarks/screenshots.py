@@ -28,7 +28,7 @@ def main() -> None:
     study = load_study([traces])
     console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     print_report(study, console, top=6)
-    picture = console.export_svg(title=f"tracekit report {traces}")
+    picture = console.export_svg(title=f"tracekit report {traces.parent.name}/{traces.name}")
     # Rich asks a server for its font; a picture in a README asks nobody.
     (folder / "terminal.svg").write_text(re.sub(r"@font-face\s*\{.*?\}", "", picture, flags=re.DOTALL))
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
