@@ -22,7 +22,7 @@ def summary(points: Sequence[Point]) -> str:
     """What was measured, in one sentence."""
     ok = [point for point in points if point.ok]
     if not ok:
-        return "Profiler traces that say nothing of how they were made: no latency and no memory against length."
+        return "Read from profiler traces that do not say how they were made: no latency and no memory against length."
     ids = [point.identity for point in ok]
     machines = _distinct(_machine(point) for point in ok)
     sizes = _distinct(

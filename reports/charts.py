@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import altair as alt
 import polars as pl
@@ -20,6 +20,8 @@ import polars as pl
 from tracekit.components import PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import length_text
+
+_Chart = TypeVar("_Chart", alt.Chart, alt.LayerChart)
 
 # Curves must not be taken for components: ink for the first (the baseline), then hues at least 12 (CIEDE2000) from
 # those of the frequent components, at least 10 from each other and from ink in normal vision and in three kinds of
@@ -70,16 +72,7 @@ def curve(table: pl.DataFrame, title: str, description: str, names: Sequence[str
     lengths = rows["length"].unique().sort().to_list()
     if len(lengths) == 1:
         return _bars(rows, title, f"{title} at {length_text(lengths[0], unit)}", names)
-    x = alt.X(
-        "length:Q",
-        title=f"input length ({unit})",
-        scale=alt.Scale(type="log", base=2, nice=False, padding=14),
-        axis=alt.Axis(values=lengths if len(lengths) <= 12 else alt.Undefined, labelExpr=_NUMBER, grid=False),
-    )
-    shown = [number for column in ("value", *band) for number in rows[column].to_list()]
-    y_axis = alt.Axis(values=log_ticks(shown), labelExpr=_NUMBER, **_PLAIN_AXIS)
-    y_scale = alt.Scale(type="log", nice=False, padding=10)
-    y = alt.Y("value:Q", title=title, scale=y_scale, axis=y_axis)
+    x, y, axis = _log_axes(rows, title, unit, lengths)
     colour, shape, dash = _styles(names)
     legend = alt.Legend(title=None, orient="top", symbolSize=90, values=[n for n in names if n in set(rows["series"])])
     quiet = alt.Color("series:N", scale=colour, legend=None)
@@ -97,16 +90,39 @@ def curve(table: pl.DataFrame, title: str, description: str, names: Sequence[str
         ),
     ]
     if band:
-        low, high = alt.Y("low:Q", title=title, scale=y_scale, axis=y_axis), alt.Y2("high:Q")
+        low, high = alt.Y("low:Q", title=title, **axis), alt.Y2("high:Q")
         layers.insert(0, base.mark_area(opacity=0.15).encode(color=quiet, y=low, y2=high))
-    both = alt.LayerChart(layer=layers).resolve_legend(color="independent", shape="independent")
+    both: alt.LayerChart = alt.LayerChart(layer=layers).resolve_legend(color="independent", shape="independent")
     return _finished(both, 300, f"{description}, both axes logarithmic")
+
+
+def _log_axes(
+    rows: pl.DataFrame, title: str, unit: str, lengths: Sequence[float]
+) -> tuple[alt.X, alt.Y, dict[str, Any]]:
+    """The encodings of length and value, and what the edges of a band share with the latter."""
+    x = alt.X(
+        "length:Q",
+        title=f"input length ({unit})",
+        scale=alt.Scale(type="log", base=2, nice=False, padding=14),
+        axis=alt.Axis(values=lengths if len(lengths) <= 12 else alt.Undefined, labelExpr=_NUMBER, grid=False),
+    )
+    shown = [number for column in ("value", "low", "high") if column in rows.columns for number in rows[column]]
+    shared: dict[str, Any] = {
+        "scale": alt.Scale(type="log", nice=False, padding=10),
+        "axis": alt.Axis(values=log_ticks(shown), labelExpr=_NUMBER, **_PLAIN_AXIS),
+    }
+    return x, alt.Y("value:Q", title=title, **shared), shared
 
 
 def _bars(rows: pl.DataFrame, title: str, description: str, names: Sequence[str]) -> alt.LayerChart:
     """One bar per series, from zero, with the band as a line."""
     colour, _, _ = _styles(names)
-    y = alt.Y("series:N", title=None, sort=list(names), axis=alt.Axis(domain=False, ticks=False, labelLimit=220))
+    y = alt.Y(
+        "series:N",
+        title=None,
+        sort=list(names),
+        axis=alt.Axis(domain=False, ticks=False, labelLimit=220, labelPadding=8),
+    )
     base = alt.Chart(alt.InlineData(values=rows.to_dicts())).encode(y=y)
     x = alt.X("value:Q", title=title, axis=alt.Axis(labelExpr=_NUMBER, tickCount=5, **_PLAIN_AXIS))
     band = "high" in rows.columns
@@ -147,81 +163,137 @@ def _tooltips(title: str, unit: str, band: bool) -> list[alt.Tooltip]:
 
 
 def log_ticks(values: Sequence[float | None]) -> list[float]:
-    """Round values within what is shown, as fine as it takes to have three, as coarse as it can be."""
+    """Round values within what is shown: powers of ten and what lies between them, or even steps in a narrow range."""
     flat = [float(v) for v in values if v is not None and v > 0]
     if not flat:
         return []
-    decades = range(math.floor(math.log10(min(flat))), math.ceil(math.log10(max(flat))) + 1)
+    low, high = min(flat), max(flat)
+    if high < 4 * low:
+        return _even_ticks(low, high)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks: list[float] = []
-    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), [1 + i / 10 for i in range(90)]):
+    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
         ticks = [step * 10.0**decade for decade in decades for step in steps]
-        ticks = [round(tick, 6) for tick in ticks if min(flat) / 1.02 <= tick <= max(flat) * 1.02]
+        ticks = [float(f"{tick:.6g}") for tick in ticks if low / 1.02 <= tick <= high * 1.02]
         if len(ticks) >= 3:
             break
     return ticks
 
 
-def components(
-    rows: pl.DataFrame, *, share: bool = False, legend: bool = True, dataset: str | None = None
-) -> alt.LayerChart:
+def _even_ticks(low: float, high: float) -> list[float]:
+    """Multiples of the finest round step that gives at most five intervals; the value itself if there is but one."""
+    if high == low:
+        return [float(f"{low:.6g}")]
+    decade = 10.0 ** math.floor(math.log10((high - low) / 5))
+    step = next(factor * decade for factor in (1, 2, 5, 10) if (high - low) / (factor * decade) <= 5)
+    slack = (high - low) / 20
+    first, last = math.ceil((low - slack) / step), math.floor((high + slack) / step)
+    return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
+
+
+Show = Literal["time", "rate", "share"]
+_STACKED = "Host time by component, one bar for each input length"
+
+
+def component_values(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `breakdown.host_time` with what the chart of components shows: `time` (ms), `rate` (us), `share` (of 1).
+
+    `rate` is the time of a step by its length: us per token, per second of sound; null where there is no length.
+    """
+    length = pl.when(pl.col("length") > 0).then("length")
+    return rows.with_columns(
+        time=pl.col("value_ns") / 1e6, rate=pl.col("value_ns") / 1e3 / length, share=pl.col("fraction")
+    )
+
+
+def components(rows: pl.DataFrame, show: Show = "time") -> alt.Chart:
     """Host time of one profiled step by component, stacked, one bar a length, from `breakdown.host_time`.
 
-    `share` shows fractions of the step instead of time. With a `dataset`, the chart refers to data of that name that
-    the page embeds, and its scale fits the highest bar of all `rows`: charts of several curves can be compared.
+    `show`: the time of the step, its rate (by length: a cost that is linear in the length has bars of one height), or
+    the share of each component. Several curves stand side by side, on one scale.
     """
+    legend = alt.Legend(title=None, orient="right", symbolType="square")
+    data = alt.InlineData(values=component_values(rows).to_dicts())
+    chart = _stack(alt.Chart(data), rows, show, legend, alt.Undefined)
+    names = rows["series"].unique(maintain_order=True).to_list()
+    if len(names) > 1:
+        chart = chart.encode(column=alt.Column("series:N", title=None, sort=names))
+    return _finished(chart, 260, _STACKED, width=220 if len(names) > 1 else "container")
+
+
+def component_template(rows: pl.DataFrame, show: Show, dataset: str) -> alt.LayerChart:
+    """As `components`, for a page that gives it the rows of one curve at a time as data named `dataset`.
+
+    Those are rows of `component_values`. The scale fits the highest bar of all `rows`, so that the curves can be
+    compared; the bar of `chosen_length` is outlined. The page has the legend.
+    """
+    tops = component_values(rows).group_by("series", "length").agg(pl.col(show).sum())[show]
+    scale = alt.Scale(domain=[0, max(tops.to_list(), default=0.0)], nice=show != "share")
+    base = alt.Chart(alt.NamedData(name=dataset))
+    stack = _stack(base, rows, show, None, scale)
+    # Beneath the stack, so that it neither hides nor catches anything: the outer half of the line is seen.
+    outline = (
+        base.transform_filter(_CHOSEN)
+        .mark_bar(fillOpacity=0, stroke="currentColor", strokeWidth=4, width=_bar_width(rows))
+        .encode(x=stack.encoding.x, y=alt.Y(f"sum({show}):Q", title=_titles(rows)[show]))
+    )
+    return _finished(alt.LayerChart(layer=[outline, stack]), 260, _STACKED)
+
+
+def _stack(chart: alt.Chart, rows: pl.DataFrame, show: Show, legend: alt.Legend | None, scale: Any) -> alt.Chart:
     present = set(rows["label"])
     shown = [label for label in PALETTE if label in present]
     unit = _unit(rows)
-    band = min(0.85, 0.2 * max(1, rows["length_text"].n_unique()))  # a few bars are still bars, not walls
-    value, title = ("fraction", "share of the step") if share else ("ms", "host time of one step (ms)")
-    rows = rows.with_columns(ms=pl.col("value_ns") / 1e6)
-    top = max(rows.group_by("series", "length").agg(pl.col(value).sum())[value].to_list(), default=0.0)
     x = alt.X(
         "length_text:N",
         title=f"input length ({unit})" if unit else None,
         sort=alt.EncodingSortField("length", op="min"),
         axis=alt.Axis(labelAngle=0, labelLimit=200),
     )
-    scale = alt.Scale(domain=[0, top], nice=not share) if dataset else alt.Undefined
-    axis = alt.Axis(format="%" if share else ",~r", tickCount=5, **_PLAIN_AXIS)
+    axis = alt.Axis(format="%" if show == "share" else ",~r", tickCount=5, **_PLAIN_AXIS)
     colours = alt.Scale(domain=shown, range=[PALETTE[label] for label in shown])
-    key = alt.Legend(title=None, orient="right", symbolType="square") if legend else None
-    data = alt.NamedData(name=dataset) if dataset else alt.InlineData(values=rows.to_dicts())
-    base = alt.Chart(data).encode(x=x)
-    stack = base.mark_bar(stroke=None, width=alt.RelativeBandSize(band), cursor="pointer").encode(
-        y=alt.Y(f"{value}:Q", title=title, stack="zero", axis=axis, scale=scale),
-        color=alt.Color("label:N", scale=colours, legend=key),
+    titles = _titles(rows)
+    stacked: alt.Chart = chart.mark_bar(stroke=None, width=_bar_width(rows), cursor="pointer").encode(
+        x=x,
+        y=alt.Y(f"{show}:Q", title=titles[show], stack="zero", axis=axis, scale=scale),
+        color=alt.Color("label:N", scale=colours, legend=legend),
         order=alt.Order("order:Q", sort="ascending"),
         tooltip=[
             alt.Tooltip("label:N", title="component"),
             alt.Tooltip("length_text:N", title="length"),
-            alt.Tooltip("ms:Q", title="ms", format=",.4~r"),
-            alt.Tooltip("fraction:Q", title="share", format=".1%"),
+            alt.Tooltip("time:Q", title=titles["time"], format=",.4~r"),
+            alt.Tooltip("rate:Q", title=titles["rate"], format=",.4~r"),
+            alt.Tooltip("share:Q", title=titles["share"], format=".1%"),
         ],
     )
-    # Beneath the stack, so that it neither hides nor catches anything: the outer half of the line is seen.
-    outline = (
-        base.transform_filter(_CHOSEN)
-        .mark_bar(fillOpacity=0, stroke="currentColor", strokeWidth=4, width=alt.RelativeBandSize(band))
-        .encode(y=alt.Y(f"sum({value}):Q", title=title))
-    )
-    return _finished(alt.LayerChart(layer=[outline, stack]), 260, "Host time by component, one bar a length")
+    return stacked
+
+
+def _bar_width(rows: pl.DataFrame) -> alt.RelativeBandSize:
+    """A few bars are still bars, not walls."""
+    return alt.RelativeBandSize(min(0.85, 0.2 * max(1, rows["length_text"].n_unique())))
+
+
+def _titles(rows: pl.DataFrame) -> dict[str, str]:
+    per = _unit(rows).removesuffix("s") or "unit of length"
+    return {"time": "host time of one step (ms)", "rate": f"host time per {per} (us)", "share": "share of the step"}
 
 
 def _unit(table: pl.DataFrame) -> str:
     return ", ".join(sanitize(unit) for unit in table["length_unit"].unique().sort() if unit)
 
 
-def _finished(chart: alt.LayerChart, height: int, description: str) -> alt.LayerChart:
+def _finished(chart: _Chart, height: int, description: str, width: int | str = "container") -> _Chart:
     """Sizes, the parameters the page sets, and the look that all charts share."""
     text = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
     lines = {"domainColor": "currentColor", "tickColor": "currentColor", "gridColor": "currentColor"}
-    done: alt.LayerChart = (
-        chart.properties(width="container", height=height, description=description)
+    done: _Chart = (
+        chart.properties(width=width, height=height, description=description)
         .add_params(alt.param(name="chosen_series", value=""), alt.param(name="chosen_length", value=""))
         .configure(background="transparent", font=_FONT)
         .configure_view(stroke=None)
         .configure_axis(titleFontWeight="normal", titlePadding=10, **text, **lines)
         .configure_legend(columns=2, labelLimit=320, **text)
+        .configure_header(labelColor="currentColor", labelFontSize=12)
     )
     return done

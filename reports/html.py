@@ -40,7 +40,7 @@ def render(study: Study | Trace) -> str:
     if isinstance(study, Trace):
         study = Study.of(study)
     components = page_data.clean(study.components())
-    bars = host_time(components)
+    bars = page_data.in_order(host_time(components), components["series"])
     curves = page_data.curves(study)
     operators = page_data.operator_rows(page_data.clean(study.operators()))
     scripts = [static(name) for name in _SCRIPTS]
@@ -59,6 +59,7 @@ def render(study: Study | Trace) -> str:
         "notices": about.notices(failures, study.findings),
         "curves": curves,
         "bars": bars.select("series", "length").n_unique(),
+        "per": _per(bars["length_unit"].drop_nulls().unique().to_list()),
         "legend": [label for label in PALETTE if label in set(bars["label"])],
         "component_tables": page_data.breakdown_tables(bars),
         "stepped": bool(bars["stepped"].any()),
@@ -69,6 +70,11 @@ def render(study: Study | Trace) -> str:
         "provenance": about.provenance(study.points),
     }
     return environment().get_template("report.html.j2").render(context)
+
+
+def _per(units: list[str]) -> str:
+    """What a time per length is per, in the singular; empty where no trace tells its length."""
+    return sanitize(units[0]).removesuffix("s") if len(units) == 1 else "length" if units else ""
 
 
 def _policy(scripts: list[str], style: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import altair as alt
 import polars as pl
@@ -19,7 +19,7 @@ from .breakdown import WHOLE_TRACE
 
 OPERATORS = 40  # rows of the operator table per curve, length and kind; the others are one row, so that sums stay true
 MISSING = "-"
-_BARS = ("series", "length", "length_text", "label", "order", "value_ns", "fraction")
+_BARS = ("series", "length", "length_text", "label", "order", "time", "rate", "share")
 _SUMS = ("calls", "self_ns", "total_ns", "device_ns", "share")
 
 
@@ -65,6 +65,11 @@ def clean(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(pl.col("series").map_elements(sanitize, return_dtype=pl.String))
 
 
+def in_order(rows: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
+    """`rows` with their curves in the order of `names`, which is the study's; what came first within a curve stays."""
+    return rows.sort(pl.col("series").cast(pl.Enum(names.unique(maintain_order=True))), maintain_order=True)
+
+
 def curves(study: Study) -> list[dict[str, Any]]:
     """Each chart of values against length that the study has data for: id, title, note, spec, and its table.
 
@@ -76,8 +81,10 @@ def curves(study: Study) -> list[dict[str, Any]]:
     failed = {(r["length"], r["series"]): sanitize(r["status"]) for r in clean(study.failures()).to_dicts()}
     found = []
     for kind, table in cleaned:
+        several = table["length_unit"].n_unique() > 1
         for number, ((unit,), group) in enumerate(table.group_by("length_unit", maintain_order=True)):
-            chart = {"id": f"{kind.key}{number}", "title": kind.title, "note": _note(kind, group)}
+            title = f"{kind.title} ({sanitize(unit)} of input)" if several else kind.title
+            chart = {"id": f"{kind.key}{number}", "title": title, "note": _note(kind, group)}
             spec = kind.chart(group, names).to_dict()
             found.append({**chart, "spec": spec, **_by_length(group, str(unit), kind, failed)})
     return found
@@ -140,18 +147,24 @@ def embedded(
     found: Sequence[dict[str, Any]], bars: pl.DataFrame, operators: pl.DataFrame, components: pl.DataFrame
 ) -> dict[str, Any]:
     """What the script reads: the specifications, and every table once, column by column."""
+    # Curves of one unit share their scales. A unit is foreign text: the script finds its charts by number.
+    units = list(dict.fromkeys(bars["length_unit"].fill_null("")))
+    groups = [bars.filter(pl.col("length_unit").fill_null("") == unit) for unit in units]
+    specs = [
+        {show: charts.component_template(group, show, "bars").to_dict() for show in get_args(charts.Show)}
+        for group in groups
+    ]
+    table = charts.component_values(bars).select(*_BARS, pick=_pick())
+    series = bars.group_by("series", maintain_order=True).agg(unit=pl.col("length_unit").first().fill_null(""))
+    series = series.with_columns(group=pl.col("unit").replace_strict(units, range(len(units)), return_dtype=pl.Int64))
     beside = pl.col("host_ns").filter(pl.col("phase") == OUTSIDE).sum() > 0
     steps = components.group_by("series", "length", maintain_order=True).agg(pl.col("steps").max(), beside=beside)
     return {
         "curves": {curve["id"]: curve["spec"] for curve in found},
-        "components": {
-            "time": charts.components(bars, share=False, legend=False, dataset="bars").to_dict(),
-            "share": charts.components(bars, share=True, legend=False, dataset="bars").to_dict(),
-            "table": bars.select(*_BARS, ms=pl.col("value_ns") / 1e6, pick=_pick()).to_dict(as_series=False),
-        },
+        "components": {"specs": specs, "table": table.to_dict(as_series=False)},
+        "series": series.to_dict(as_series=False),
         "operators": operators.to_dict(as_series=False),
         "steps": steps.select("series", "steps", "beside", pick=_pick()).to_dict(as_series=False),
-        "units": _units(bars),
         "labels": list(PALETTE),
     }
 
@@ -159,8 +172,3 @@ def embedded(
 def _pick() -> pl.Expr:
     """The length of a row as the page names it, in its address, its menus and its charts."""
     return pl.col("length").map_elements(length_text, return_dtype=pl.String).fill_null(WHOLE_TRACE)
-
-
-def _units(bars: pl.DataFrame) -> dict[str, list[str]]:
-    pairs = bars.group_by("series", maintain_order=True).agg(pl.col("length_unit").first().fill_null(""))
-    return pairs.to_dict(as_series=False)

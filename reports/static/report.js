@@ -17,15 +17,17 @@
   const bars = rows(data.components.table);
   const operators = rows(data.operators);
   const steps = rows(data.steps);
-  const units = new Map(rows(data.units).map((row) => [row.series, row.length_unit]));
+  const curves = new Map(rows(data.series).map((row) => [row.series, row])); // unit, and the number of its specs
   const WHOLE_TRACE = "whole trace";
   const FEW = 15; // operators that are listed until all are asked for
 
   // -- what is chosen: one state, kept in the address
 
   const state = {series: "", length: "", unit: "time", kind: "operator", sort: "self_ns", filter: "", theme: "", up: false, all: false};
-  const WORDS = {unit: ["time", "share"], kind: ["operator", "all"], theme: ["", "light", "dark"],
-    sort: every("th[data-column]").map((th) => th.dataset.column)};
+  const WORDS = {
+    unit: every("[data-unit]").map((button) => button.dataset.unit), kind: ["operator", "all"],
+    theme: ["", "light", "dark"], sort: every("th[data-column]").map((th) => th.dataset.column),
+  };
   const recall = () => {
     const words = new URLSearchParams(location.hash.slice(1));
     for (const key of ["series", "length", "filter"]) if (words.has(key)) state[key] = words.get(key);
@@ -55,9 +57,14 @@
     return {...config, legend: {...config.legend, columns, labelLimit: Math.max(60, width / columns - 100)}};
   };
   const mark = (view) => view.signal("chosen_series", state.series).signal("chosen_length", state.length);
-  const draw = (element, spec, datasets) => {
+  const clear = (element, text = "") => {
     const before = drawn.get(element);
     if (before) before.then((result) => result && result.finalize());
+    drawn.delete(element);
+    element.textContent = text;
+  };
+  const draw = (element, spec, datasets) => {
+    clear(element);
     drawn.set(element, vegaEmbed(element, {...spec, config: fitted(spec.config, element.clientWidth), datasets}, options)
       .then((result) => {
         result.view.addEventListener("click", (_, item) => {
@@ -78,7 +85,9 @@
   const drawComponents = () => {
     for (const element of every("[data-series]")) {
       const own = bars.filter((row) => row.series === element.dataset.series);
-      draw(element, data.components[state.unit], {bars: own.map((row) => ({...row}))});
+      const specs = data.components.specs[curves.get(element.dataset.series).group];
+      if (own.every((row) => row[state.unit] === null)) clear(element, "This trace does not tell its length.");
+      else draw(element, specs[state.unit], {bars: own.map((row) => ({...row}))});
     }
     for (const button of every("[data-unit]")) button.setAttribute("aria-pressed", String(button.dataset.unit === state.unit));
   };
@@ -138,8 +147,9 @@
     const own = list.filter((row) => !row.rest);
     const hidden = state.all || state.filter || own.length <= FEW + 3 ? [] : own.slice(FEW);
     const rests = list.filter((row) => row.rest);
-    const sums = distinct([...hidden, ...rests].map((row) => row.kind)).map((kind) => {
-      const parts = [...hidden, ...rests].filter((row) => row.kind === kind);
+    const summed = [...hidden, ...rests].sort((a, b) => (a.kind !== "operator") - (b.kind !== "operator"));
+    const sums = distinct(summed.map((row) => row.kind)).map((kind) => {
+      const parts = summed.filter((row) => row.kind === kind);
       if (parts.length === 1 && parts[0].name) return parts[0];
       const count = parts.reduce((total, row) => total + (row.rest || 1), 0);
       return sumOf(parts, {name: `${count} more ${KINDS[kind] || kind}`, kind, component: "", rest: count});
@@ -173,9 +183,9 @@
     select.parentElement.hidden = values.length < 2;
   };
   const describe = () => {
-    const unit = units.get(state.series);
+    const curve = curves.get(state.series);
     const whole = state.length === WHOLE_TRACE;
-    $("chosen").textContent = `of ${state.series}${whole ? "" : ` at ${state.length} ${unit || ""}`}`;
+    $("chosen").textContent = `of ${state.series}${whole ? "" : ` at ${state.length} ${curve ? curve.unit : ""}`}`;
     const point = steps.find((row) => row.series === state.series && row.pick === state.length);
     const count = point ? point.steps : 0;
     const beside = count && point.beside ? ` and what ran beside ${count === 1 ? "it" : "them"}` : "";
