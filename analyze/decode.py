@@ -13,6 +13,7 @@ from tracekit.safety import sanitize
 
 from . import events as ev
 from .forgive import Mark, Odd, forgive, nanoseconds, paired
+from .nest import ordered
 from .quality import Findings
 
 _STRICT = msgspec.json.Decoder(list[ev.Known])
@@ -122,9 +123,11 @@ class Decoder:
         self._odd.clear()
 
     def frames(self) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-        """Host events, device work and memory instants; call `finish` first."""
+        """Host events (in the order of `nest.ordered`), device work and memory instants; call `finish` first."""
+        host = _concat(self._host, ev.HOST_SCHEMA)
+        self._host.clear()  # not held while the other copy is made
         return (
-            _concat(self._host, ev.HOST_SCHEMA),
+            ordered(host),
             _concat(self._device, ev.DEVICE_SCHEMA),
             _concat(self._memory, ev.MEMORY_SCHEMA),
         )

@@ -19,11 +19,17 @@ Int64s = NDArray[np.int64]
 _RAW_NONE = msgspec.Raw(b"")
 
 
-class HostArgs(msgspec.Struct, frozen=True, gc=False, rename={"ev_idx": "Ev Idx", "external_id": "External id"}):
+class HostArgs(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    rename={"ev_idx": "Ev Idx", "external_id": "External id", "module_id": "Python module id"},
+):
     """Arguments of annotations and Python frames."""
 
     ev_idx: int | None = None
     external_id: int | None = None
+    module_id: int | None = None
 
 
 class OpArgs(
@@ -37,9 +43,10 @@ class OpArgs(
         "forward_thread": "Fwd thread id",
         "shapes": "Input Dims",
         "dtypes": "Input type",
+        "concrete": "Concrete Inputs",
     },
 ):
-    """Arguments of an operator; shapes and dtypes stay JSON text, few distinct ones exist in a trace."""
+    """Arguments of an operator; shapes, dtypes and values stay JSON text, few distinct ones exist in a trace."""
 
     ev_idx: int | None = None
     external_id: int | None = None
@@ -47,6 +54,7 @@ class OpArgs(
     forward_thread: int | None = None
     shapes: msgspec.Raw = _RAW_NONE
     dtypes: msgspec.Raw = _RAW_NONE
+    concrete: msgspec.Raw = _RAW_NONE
 
 
 class LaunchArgs(msgspec.Struct, frozen=True, gc=False, rename={"external_id": "External id"}):
@@ -161,9 +169,10 @@ def category(event: Any) -> str:
 
 FLOAT_EXACT_US = float(1 << 43)  # below this, a double holds microseconds with three decimals to the nanosecond
 
+# Names recur, so they are dictionary-encoded.
 HOST_SCHEMA: dict[str, Any] = {
     "kind": KINDS,
-    "name": pl.String,
+    "name": pl.Categorical,
     "start_ns": pl.Int64,
     "dur_ns": pl.Int64,
     "pid": pl.Int64,
@@ -173,12 +182,14 @@ HOST_SCHEMA: dict[str, Any] = {
     "correlation": pl.Int64,
     "sequence": pl.Int64,
     "forward_thread": pl.Int64,
-    "shapes": pl.String,
-    "dtypes": pl.String,
+    "module_id": pl.Int64,
+    "shapes": pl.Categorical,
+    "dtypes": pl.Categorical,
+    "concrete": pl.Categorical,
 }
 DEVICE_SCHEMA: dict[str, Any] = {
     "kind": KINDS,
-    "name": pl.String,
+    "name": pl.Categorical,
     "start_ns": pl.Int64,
     "dur_ns": pl.Int64,
     "device": pl.Int64,
@@ -226,11 +237,15 @@ def host_frame(events: list[Any], kind: str, start: Int64s, dur: Int64s) -> pl.D
         columns["correlation"] = [a.correlation for a in args]
     else:
         columns["ev_idx"] = [a.ev_idx for a in args]
+    if kind == "python":
+        columns["module_id"] = [a.module_id for a in args]
     if kind == "operator":
         columns["sequence"] = [a.sequence for a in args]
         columns["forward_thread"] = [a.forward_thread for a in args]
         columns["shapes"] = [_compact(bytes(a.shapes)) for a in args]
         columns["dtypes"] = [_compact(bytes(a.dtypes)) for a in args]
+        # Only a convolution's cost depends on the values of its arguments (stride, padding, groups).
+        columns["concrete"] = [_compact(bytes(e.args.concrete)) if "conv" in e.name else None for e in events]
     return _frame(columns, HOST_SCHEMA)
 
 

@@ -119,7 +119,7 @@ def _struct(category: str, value: dict[str, Any]) -> ev.Event:
     args: dict[str, Any] = {}
     for field in msgspec.structs.fields(args_type):
         content = given.get(field.encode_name)
-        usable = _raw(content) if field.name in ("shapes", "dtypes") else _integer(content)
+        usable = _raw(content) if field.name in ("shapes", "dtypes", "concrete") else _integer(content)
         if usable is not None:
             args[field.name] = usable
     pid, tid = _thread_id(value.get("pid")), _thread_id(value.get("tid"))

@@ -9,6 +9,7 @@ Partial overlaps (kineto makes them with Python frames) need no special case.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,12 +55,11 @@ class Nesting:
 
 
 def ordered(host: pl.DataFrame) -> pl.DataFrame:
-    """Host events in the order that `sweep` needs, with `end_ns` and a dense `thread` number added."""
+    """Host events in the order that `sweep` needs, with `end_ns` and a dense `thread` number (int32) added."""
+    threads = host.select(THREAD).unique().sort(THREAD).with_row_index("thread")
     return (
-        host.with_columns(
-            end_ns=pl.col("start_ns") + pl.col("dur_ns"),
-            thread=pl.struct(THREAD).rank("dense").cast(pl.Int64) - 1,
-        )
+        host.join(threads, on=list(THREAD), how="left", maintain_order="left")
+        .with_columns(pl.col("thread").cast(pl.Int32), end_ns=pl.col("start_ns") + pl.col("dur_ns"))
         .sort(
             ["thread", "start_ns", "end_ns", pl.col("ev_idx").fill_null(-1), "name"],
             descending=[False, False, True, False, False],
@@ -70,46 +70,66 @@ def ordered(host: pl.DataFrame) -> pl.DataFrame:
 
 def sweep(events: pl.DataFrame) -> Nesting:
     """Divide each thread's time among its events (`thread`, `start_ns`, `end_ns`, in the order of `ordered`)."""
+    pieces = [*_pieces(events), (_NOTHING,) * 4]
+    parent, owner, start, end = (np.concatenate([piece[i] for piece in pieces]) for i in range(4))
+    return Nesting(events["thread"].to_numpy()[owner], start, end, owner, parent)
+
+
+def self_times(events: pl.DataFrame) -> Int64s:
+    """Self time in ns of every event, as `sweep(events).self_ns()`, without keeping the segments."""
+    total = np.zeros(events.height, dtype=np.int64)
+    for _, owner, start, end in _pieces(events):
+        np.add.at(total, owner, end - start)
+    return total
+
+
+def _pieces(events: pl.DataFrame) -> Iterator[tuple[Int64s, ...]]:
+    """Parents of the next events and the next segments (owner, start, end), a bounded number at a time."""
     threads = events["thread"].to_numpy()
-    bounds = [0, *(np.flatnonzero(np.diff(threads)) + 1), len(threads)]
-    parts = [
-        _sweep_thread(events["start_ns"][low:high].to_list(), events["end_ns"][low:high].to_list(), low)
-        for low, high in itertools.pairwise(bounds)
-        if low < high
-    ]
-    parent, owner, start, end = (
-        np.array(list(itertools.chain.from_iterable(part[i] for part in parts)), dtype=np.int64) for i in range(4)
-    )
-    return Nesting(threads[owner], start, end, owner, parent)
+    bounds = [0, *(np.flatnonzero(np.diff(threads)) + 1).tolist(), len(threads)]
+    for low, high in itertools.pairwise(bounds):
+        stack: list[tuple[int, int]] = []
+        clock = 0
+        for first in range(low, high, _PIECE):
+            rows = slice(first, min(first + _PIECE, high))
+            starts, ends = (events[column][rows].to_list() for column in ("start_ns", "end_ns"))
+            lists = _sweep_piece(starts, ends, first, stack, clock)
+            yield tuple(np.array(one, dtype=np.int64) for one in lists)
+            clock = starts[-1]
+        _, *segments = _sweep_piece([_NEVER], [_NEVER], -1, stack, clock)  # runs the stack empty
+        yield _NOTHING, *(np.array(one, dtype=np.int64) for one in segments)
 
 
-def _sweep_thread(starts: list[int], ends: list[int], first: int) -> tuple[list[int], ...]:
-    """Parents, and segments as (owner, start, end), of one thread whose rows begin at `first`.
+def _sweep_piece(
+    starts: list[int], ends: list[int], first: int, stack: list[tuple[int, int]], clock: int
+) -> tuple[list[int], ...]:
+    """Parents, and segments as (owner, start, end), of a thread's next events, whose rows begin at `first`.
 
-    The house's one Python loop over events: a stack of open events, popped lazily when they surface after their end.
+    The house's one Python loop over events. `stack` holds the open events as (end, row), popped lazily when they
+    surface after their end; `clock` is the time up to which the thread has been divided.
     """
     parents: list[int] = []
     owners: list[int] = []
     begins: list[int] = []
     stops: list[int] = []
-    stack: list[int] = []
-    clock = 0
-    for i, now in enumerate([*starts, _NEVER]):
+    for row, (now, until) in enumerate(zip(starts, ends, strict=True), first):
         while stack:
-            top = stack[-1]
-            stop = min(ends[top], now)
+            end, top = stack[-1]
+            stop = end if end < now else now
             if stop > clock:
-                owners.append(first + top)
+                owners.append(top)
                 begins.append(clock)
                 stops.append(stop)
                 clock = stop
-            if ends[top] > now:
+            if end > now:
                 break
             stack.pop()
         clock = now
-        parents.append(first + stack[-1] if stack else -1)
-        stack.append(i)
-    return parents[:-1], owners, begins, stops
+        parents.append(stack[-1][1] if stack else -1)
+        stack.append((until, row))
+    return parents, owners, begins, stops
 
 
-_NEVER = 1 << 63  # later than any int64 time
+_NEVER = 1 << 62  # later than any time
+_PIECE = 1 << 17  # events at a time: bounds the Python objects alive
+_NOTHING = np.zeros(0, dtype=np.int64)

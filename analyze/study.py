@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,17 @@ import polars as pl
 from tracekit import points as pt
 from tracekit.errors import TraceError
 from tracekit.points import Point
+from tracekit.rules import NO_RULES, Rules
 from tracekit.safety import sanitize
 from tracekit.units import duration
 
-from . import curves, tables
-from .attribute import AMBIGUOUS, BEFORE_WINDOW, NO_LAUNCH, attributed, device_operators
-from .nest import ordered, sweep
+from . import curves, memory, tables
+from .attribute import attributed
+from .flops import operator_costs
+from .launches import AMBIGUOUS, BEFORE_WINDOW, NO_LAUNCH, device_operators
+from .nest import Nesting, self_times, sweep
 from .quality import Finding, Findings
+from .ranges import NO_MODULES
 from .read import Events, read_events
 
 
@@ -34,8 +38,9 @@ class Trace:
     Raises TraceError when the file is no trace, FileNotFoundError when it is absent.
     """
 
-    def __init__(self, path: Path | str, point: Point | None = None) -> None:
+    def __init__(self, path: Path | str, point: Point | None = None, rules: Rules = NO_RULES) -> None:
         self.path = Path(path)
+        self.rules = rules
         self._point = point
 
     @cached_property
@@ -54,31 +59,27 @@ class Trace:
         return self._point
 
     @cached_property
-    def _analysed(self) -> tuple[pl.DataFrame, pl.DataFrame, str]:
-        host = ordered(self.events.host)
-        host = tables.with_outermost(host.with_columns(self_ns=pl.Series(sweep(host).self_ns())))
-        host, source = attributed(host)
-        device = device_operators(host, self.events.device)
-        work = device.filter(pl.col("row").is_not_null()).group_by("row").agg(device_ns=pl.col("dur_ns").sum())
-        rows = host.select(row=pl.int_range(pl.len(), dtype=pl.Int64)).join(
-            work, on="row", how="left", maintain_order="left"
-        )
-        return host.with_columns(rows["device_ns"].fill_null(0)), device, source
+    def _analysed(self) -> _Analysed:
+        return _analyse(self.events, self.rules)
 
     @property
     def host(self) -> pl.DataFrame:
-        """Host events with self_ns, outermost, step, phase, component, part, layer, device_ns."""
-        return self._analysed[0]
+        """Host events in the order of `nest.ordered`, with what is known of each.
+
+        Added columns: self_ns, outermost, step, phase, component, part, layer, forward_row (of the operator whose
+        backward this is), device_ns (of the work that its own calls launched), flops and bytes (null: unknown).
+        """
+        return self._analysed.host
 
     @property
     def device(self) -> pl.DataFrame:
         """Device work with `launch` and the `row` of the operator in `host` that launched it."""
-        return self._analysed[1]
+        return self._analysed.device
 
     @property
     def range_source(self) -> str:
-        """Where components come from: "tracekit" ranges, "modules" (nn.Module frames), or "" (nowhere)."""
-        return self._analysed[2]
+        """Where components come from: "tracekit" ranges, "modules" (nn.Module frames), "annotations", "" (nowhere)."""
+        return self._analysed.source
 
     @cached_property
     def findings(self) -> list[Finding]:
@@ -90,7 +91,7 @@ class Trace:
             findings.add("newer_schema", f"schema {self.point.schema}")
         if not self.events.host.filter(pl.col("kind") == "operator").height:
             findings.add("no_host_events")
-        elif not self.range_source:
+        elif (self.host["part"] == NO_MODULES).any():
             findings.add("no_ranges")
         for state, calls, total in self.device_launches().iter_rows():
             if state in (BEFORE_WINDOW, AMBIGUOUS, NO_LAUNCH):
@@ -143,16 +144,56 @@ class Trace:
         """Device work per name; see `tables.kernels`."""
         return tables.kernels(self.device)
 
+    def devices(self) -> pl.DataFrame:
+        """Busy and idle time per device; see `tables.devices`."""
+        return tables.devices(self.device)
+
     def device_launches(self) -> pl.DataFrame:
         """Device time by what is known of its launch; see `tables.device_launches`."""
         return tables.device_launches(self.device)
 
     def memory(self) -> pl.DataFrame:
-        """Allocated bytes over time; see `tables.memory`."""
-        return tables.memory(self.events.memory)
+        """Allocated bytes over time; see `memory.timeline`."""
+        return memory.timeline(self.events.memory)
+
+    def memory_peaks(self) -> pl.DataFrame:
+        """The moment of most memory per device; see `memory.peaks`."""
+        return memory.peaks(self.events.memory)
+
+    def live_at_peak(self) -> pl.DataFrame:
+        """What was live at each device's peak; see `memory.live_at_peak`."""
+        operators = self.host[self._analysed.operators]
+        return memory.live_at_peak(self.events.memory, operators, self._analysed.nesting)
 
     def _repr_html_(self) -> str:
         return str(self.components()._repr_html_())
+
+
+@dataclass(frozen=True)
+class _Analysed:
+    """What all tables are made from; `operators` are the rows of the host's operators, which `nesting` swept."""
+
+    host: pl.DataFrame
+    device: pl.DataFrame
+    source: str
+    operators: pl.Series
+    nesting: Nesting
+
+
+def _analyse(events: Events, rules: Rules) -> _Analysed:
+    host, source = attributed(events.host.with_columns(self_ns=pl.Series(self_times(events.host))), rules)
+    operators = (
+        host.with_row_index("row").filter(pl.col("kind") == "operator").with_columns(pl.col("row").cast(pl.Int64))
+    )
+    nesting = sweep(operators)
+    device = device_operators(host, operators, nesting, events.device)
+    work = device.filter(pl.col("row").is_not_null()).group_by("row").agg(device_ns=pl.col("dur_ns").sum())
+    cost = operators.select("row").hstack(operator_costs(operators, nesting.parent))
+    rows = pl.select(row=pl.int_range(host.height, dtype=pl.Int64))
+    for table in (work, cost):
+        rows = rows.join(table, on="row", how="left", maintain_order="left")
+    host = tables.with_outermost(host.hstack(rows.select(pl.col("device_ns").fill_null(0), "flops", "bytes")))
+    return _Analysed(host, device, source, operators["row"], nesting)
 
 
 class Study:

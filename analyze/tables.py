@@ -10,10 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import polars as pl
+import polars.selectors as cs
 
-from .attribute import LINKED, NO_PHASE, OUTSIDE, UNATTRIBUTED
+from .attribute import NO_PHASE, OUTSIDE, UNATTRIBUTED
+from .launches import LINKED
+from .ranges import STEP_PREFIX
 
 REST = "rest"
+_COSTS = (
+    *("calls", "self_ns", "total_ns", "calls_raw", "total_raw_ns", "device_ns", "backward_ns", "backward_device_ns"),
+    *("flops", "bytes"),
+)
+# Sums of what is known; null where nothing is.
+_FORMULAS = {column: pl.when(pl.col(column).count() > 0).then(pl.col(column).sum()) for column in ("flops", "bytes")}
 
 
 def operators(host: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
@@ -21,8 +30,9 @@ def operators(host: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
 
     Columns: the `by` columns, name, kind, component (where most of its self time lies), calls and total_ns (outermost
     instances only, so that recursion is not counted twice), self_ns, calls_raw and total_raw_ns (every instance),
-    device_ns (work that its own calls launched), share (of all self time). Sorted by self_ns, largest first; self_ns
-    sums to the busy time of the host threads.
+    device_ns (work that its own calls launched), backward_ns and backward_device_ns (cost of the backward of its calls,
+    which the backward operators' own rows hold too), flops and bytes (see `flops`; null where no call's are known),
+    share (of all self time). Sorted by self_ns, largest first; self_ns sums to the busy time of the host threads.
     """
     keys = [*by, "name", "kind"]
     outer = pl.col("outermost")
@@ -33,7 +43,17 @@ def operators(host: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
         calls_raw=pl.len().cast(pl.Int64),
         total_raw_ns=pl.col("dur_ns").sum(),
         device_ns=pl.col("device_ns").sum(),
+        **_FORMULAS,
     )
+    backward = host.filter(pl.col("forward_row").is_not_null())
+    caused = (
+        backward.select("self_ns", "device_ns")
+        .hstack(host.select(pl.col(keys).gather(backward["forward_row"])))
+        .group_by(keys)
+        .agg(backward_ns=pl.col("self_ns").sum(), backward_device_ns=pl.col("device_ns").sum())
+    )
+    table = table.join(caused, on=keys, how="left", nulls_equal=True)
+    table = table.with_columns(pl.col("backward_ns", "backward_device_ns").fill_null(0))
     if "component" not in by:
         main = (
             host.group_by([*keys, "component"])
@@ -43,31 +63,29 @@ def operators(host: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
             .agg(component=pl.col("component").first())
         )
         table = table.join(main, on=keys, how="left", nulls_equal=True)
-    return _shared(table).sort(["self_ns", "name", "kind", *by], descending=[True] + [False] * (2 + len(by)))
+    return (
+        _plain(_shared(table))
+        .select(*dict.fromkeys([*keys, "component"]), *_COSTS, "share")
+        .sort(["self_ns", "name", "kind", *by], descending=[True] + [False] * (2 + len(by)))
+    )
 
 
 def top(table: pl.DataFrame, count: int) -> pl.DataFrame:
     """The first `count` rows of an operators table and one row `rest` for all others, so that sums stay true."""
     if table.height <= count:
         return table
-    rest = table[count:]
-    sums = [c for c in table.columns if table.schema[c] == pl.Int64 or c == "share"]
-    row = rest.select(
-        pl.lit(REST).alias("name"),
-        pl.lit(REST).alias("kind"),
-        pl.lit("").alias("component"),
-        *(pl.col(c).sum() for c in sums),
-    )
-    return pl.concat([table[:count].with_columns(pl.col("kind").cast(pl.String)), row], how="diagonal").select(
-        table.columns
-    )
+    sums = [column for column in (*_COSTS, "share") if column in table.columns]
+    words = {"name": REST, "kind": REST, "component": ""}
+    rest = table[count:].select(*(pl.lit(text).alias(column) for column, text in words.items()), pl.col(sums).sum())
+    return pl.concat([table[:count], rest], how="diagonal").select(table.columns)
 
 
 def components(host: pl.DataFrame, device: pl.DataFrame, steps: int) -> pl.DataFrame:
     """Cost per phase, component and part, over the `steps` profiled steps (0 where the trace has none).
 
-    Columns: phase, component, part, calls, host_ns (self time over all steps), device_ns, share (of all host time),
-    steps, step_ns (mean of a step), lo_ns and hi_ns (least and most of any step; equal to host_ns without steps).
+    Columns: phase, component, part, calls, host_ns (self time over all steps), device_ns, flops and bytes (of the
+    operators of which they are known), share (of all host time), steps, step_ns (mean of a step), lo_ns and hi_ns
+    (least and most of any step; equal to host_ns without steps).
     Rows of the phase `outside` hold what ran beside the steps, and have no per-step values. Device work that no
     operator of the file launched is unattributed, one row per reason (see `device_launches`).
     """
@@ -95,13 +113,17 @@ def layers(host: pl.DataFrame, steps: int) -> pl.DataFrame:
 
 def _grouped(host: pl.DataFrame, keys: list[str], steps: int) -> pl.DataFrame:
     per_step = host.group_by([*keys, "step"]).agg(
-        host_ns=pl.col("self_ns").sum(), device_ns=pl.col("device_ns").sum(), calls=pl.len().cast(pl.Int64)
+        host_ns=pl.col("self_ns").sum(),
+        device_ns=pl.col("device_ns").sum(),
+        calls=pl.len().cast(pl.Int64),
+        **_FORMULAS,
     )
     inside = pl.col("host_ns").filter(pl.col("step").is_not_null())
     table = per_step.group_by(keys).agg(
         calls=pl.col("calls").sum(),
         host_ns=pl.col("host_ns").sum(),
         device_ns=pl.col("device_ns").sum(),
+        **_FORMULAS,
         present=inside.len(),
         lo_ns=inside.min(),
         hi_ns=inside.max(),
@@ -121,8 +143,8 @@ def _grouped(host: pl.DataFrame, keys: list[str], steps: int) -> pl.DataFrame:
             steps=pl.lit(0, dtype=pl.Int64), step_ns=whole.cast(pl.Float64), lo_ns=whole, hi_ns=whole
         )
     return (
-        _shared(table, "host_ns")
-        .select(*keys, "calls", "host_ns", "device_ns", "share", "steps", "step_ns", "lo_ns", "hi_ns")
+        _plain(_shared(table, "host_ns"))
+        .select(*keys, "calls", "host_ns", "device_ns", *_FORMULAS, "share", "steps", "step_ns", "lo_ns", "hi_ns")
         .sort(["host_ns", *keys], descending=[True] + [False] * len(keys))
     )
 
@@ -130,7 +152,7 @@ def _grouped(host: pl.DataFrame, keys: list[str], steps: int) -> pl.DataFrame:
 def steps(host: pl.DataFrame) -> pl.DataFrame:
     """The profiled steps: step, thread, start_ns, dur_ns, in order."""
     return (
-        host.filter((pl.col("kind") == "annotation") & pl.col("name").str.starts_with("ProfilerStep#"))
+        host.filter((pl.col("kind") == "annotation") & pl.col("name").cat.starts_with(STEP_PREFIX))
         .select("step", "thread", "start_ns", "dur_ns")
         .sort("start_ns", "step")
     )
@@ -144,8 +166,28 @@ def kernels(device: pl.DataFrame) -> pl.DataFrame:
         min_ns=pl.col("dur_ns").min(),
         max_ns=pl.col("dur_ns").max(),
     )
-    return _shared(table, "total_ns").sort(
+    return _plain(_shared(table, "total_ns")).sort(
         ["total_ns", "name", "kind", "launch"], descending=[True, False, False, False]
+    )
+
+
+def devices(device: pl.DataFrame) -> pl.DataFrame:
+    """Busy and idle time of each device, in ns: device, calls, sum_ns, busy_ns (union), span_ns, idle_ns (the rest).
+
+    `sum_ns` exceeds `busy_ns` where work overlaps. The span is from the first to the last work of the recording.
+    """
+    ends = device.sort("device", "start_ns").with_columns(end_ns=pl.col("start_ns") + pl.col("dur_ns"))
+    return (
+        ends.with_columns(new_ns=_newly_covered(("device",)))
+        .group_by("device")
+        .agg(
+            calls=pl.len().cast(pl.Int64),
+            sum_ns=pl.col("dur_ns").sum(),
+            busy_ns=pl.col("new_ns").sum(),
+            span_ns=pl.col("end_ns").max() - pl.col("start_ns").min(),
+        )
+        .with_columns(idle_ns=pl.col("span_ns") - pl.col("busy_ns"))
+        .sort("device")
     )
 
 
@@ -166,23 +208,14 @@ def union_ns(intervals: pl.DataFrame, by: Sequence[str]) -> int:
     if not intervals.height:
         return 0
     ends = intervals.select(*by, "start_ns", end_ns=pl.col("start_ns") + pl.col("dur_ns")).sort(*by, "start_ns")
+    return int(ends.select(_newly_covered(by).sum()).item())
+
+
+def _newly_covered(by: Sequence[str]) -> pl.Expr:
+    """What each interval (sorted by start within each group) adds to the union of those before it."""
     before = pl.col("end_ns").cum_max().shift(1).over(by)
     begin = pl.max_horizontal("start_ns", before.fill_null(pl.col("start_ns")))
-    return int(ends.select((pl.col("end_ns") - begin).clip(0).sum()).item())
-
-
-def memory(instants: pl.DataFrame) -> pl.DataFrame:
-    """Allocated bytes over time, per device: time_ns, device_type (0 host, 1 CUDA), device_id, bytes, live_bytes.
-
-    `live_bytes` is relative to the start of the recording: what was allocated before it is not in the trace.
-    """
-    return instants.sort("time_ns", pl.col("ev_idx").fill_null(-1)).select(
-        "time_ns",
-        "device_type",
-        "device_id",
-        "bytes",
-        live_bytes=pl.col("bytes").cum_sum().over("device_type", "device_id"),
-    )
+    return (pl.col("end_ns") - begin).clip(0)
 
 
 def with_outermost(host: pl.DataFrame) -> pl.DataFrame:
@@ -197,3 +230,8 @@ def with_outermost(host: pl.DataFrame) -> pl.DataFrame:
 def _shared(table: pl.DataFrame, column: str = "self_ns") -> pl.DataFrame:
     total = pl.col(column).sum()
     return table.with_columns(share=pl.when(total > 0).then(pl.col(column) / total).otherwise(0.0))
+
+
+def _plain(table: pl.DataFrame) -> pl.DataFrame:
+    """Dictionary-encoded columns as text: tables are for people, and for whatever they do with them next."""
+    return table.with_columns(cs.by_dtype(pl.Categorical, pl.Enum).cast(pl.String))

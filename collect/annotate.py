@@ -16,10 +16,12 @@ from typing import Any
 
 import torch
 from torch.profiler import record_function
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tracekit.components import LAYER_RANGE, MASK_RANGE, MODEL_RANGE, Range, is_layer, judge
+from tracekit.errors import UsageError
+from tracekit.safety import sanitize
 
+DETAILS = ("components", "layers", "none")
 _PROJECTIONS = (torch.nn.Linear,)
 _QUERY_NAMES = ("query", "q_proj", "q_lin", "q", "qkv", "query_key_value")
 _EAGER = "eager_attention_forward"
@@ -82,16 +84,23 @@ def _namespaces(model: torch.nn.Module) -> list[Any]:
 
 
 @contextmanager
-def annotated(model: torch.nn.Module, annotate: str = "components") -> Iterator[None]:
-    """Open named ranges whenever the model runs; `annotate` is `components`, `layers` or `none`.
+def annotate(model: torch.nn.Module, detail: str = "components") -> Iterator[None]:
+    """Open named ranges whenever `model` runs, for any profiler; `detail` is `components`, `layers` or `none`.
 
-    Everything is taken off on exit, also after an error; the model and transformers are as they were before.
+    >>> with tracekit.annotate(model), torch.profiler.profile() as prof:   # doctest: +SKIP
+    ...     model(batch).loss.backward()
+
+    Hooks stand on modules and wrappers around attention functions, nothing of the computation changes. Everything is
+    taken off on exit, also after an error; the model and transformers are as they were before. Raises UsageError for an
+    unknown `detail`.
     """
+    if detail not in DETAILS:
+        raise UsageError(f"detail must be one of {', '.join(DETAILS)}, not {sanitize(detail)!r}")
     with ExitStack() as stack:
-        if annotate != "none":
-            for module, one in ranges_of(model, components=annotate == "components").items():
+        if detail != "none":
+            for module, one in ranges_of(model, components=detail == "components").items():
                 _hook(stack, module, one)
-        if annotate == "components":
+        if detail == "components":
             _wrap_functions(stack, model)
         yield
 
@@ -120,10 +129,18 @@ def _wrap_functions(stack: ExitStack, model: torch.nn.Module) -> None:
                     label = "eager" if name == _EAGER else name
                     setattr(namespace, name, _ranged(function, Range(what, part, f"fn:{label}")))
                     stack.callback(setattr, namespace, name, function)
-    backends = type(ALL_ATTENTION_FUNCTIONS)._global_mapping
+    backends = _attention_backends()
     for name, function in list(backends.items()):
         backends[name] = _ranged(function, Range("attention", "core", f"fn:{name}"))
         stack.callback(backends.__setitem__, name, function)
+
+
+def _attention_backends() -> dict[str, Callable[..., Any]]:
+    """The attention functions that transformers' models choose from by name; none where nobody imported it."""
+    modeling = sys.modules.get("transformers.modeling_utils")
+    interface = getattr(modeling, "ALL_ATTENTION_FUNCTIONS", None)
+    functions: dict[str, Callable[..., Any]] = getattr(type(interface), "_global_mapping", {})
+    return functions
 
 
 def _ranged(function: Callable[..., Any], one: Range) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from tracekit.points import Calibration, Identity, Point, Sample, Trial
 from tracekit.safety import sanitize
 
 from . import device, environment, models
-from .annotate import annotated
+from .annotate import annotate
 from .measure import Calibrator, timed, turn
 from .memory import peak_memory
 from .models.build import Built, check_overrides
@@ -87,7 +87,7 @@ class Session:
         path = Path(target)
         where = self.identity.device
         device.reset_peak(where)
-        with annotated(self.built.model, self.identity.annotate):
+        with annotate(self.built.model, self.identity.annotate):
             exported, profile = run_profiled(self.step, where, steps, path.parent, path.name)
         try:
             memory = peak_memory(exported, where, self.built, self._resident_stepped)

@@ -14,15 +14,17 @@ _LAZY = {
     "load": "tracekit.analyze.study",
     "Study": "tracekit.analyze.study",
     "Trace": "tracekit.analyze.study",
+    "annotate": "tracekit.collect.annotate",
     "sweep": "tracekit.collect.sweep",
     "write_html": "tracekit.reports.html",
     "Point": "tracekit.points",
     "TracekitError": "tracekit.errors",
 }
-__all__ = ["Point", "Study", "Trace", "TracekitError", "__version__", "load", "sweep", "write_html"]
+__all__ = ["Point", "Study", "Trace", "TracekitError", "__version__", "annotate", "load", "sweep", "write_html"]
 
 if TYPE_CHECKING:
     from tracekit.analyze.study import Study, Trace, load
+    from tracekit.collect.annotate import annotate
     from tracekit.collect.sweep import sweep
     from tracekit.errors import TracekitError
     from tracekit.points import Point

@@ -105,13 +105,24 @@ _PATTERNS: tuple[tuple[str, str, str], ...] = (
         r"Attention|FourierTransform|Mixer|Modulation|RecurrentBlock|\w+Pooling",
         r"attention|self_attn|attn|mixer|fourier",
     ),
-    ("conv", r"ConvolutionModule|InvertedResidual|ConvNextLayer", r"conv_module"),
+    ("conv", r"ConvolutionModule|InvertedResidual|ConvNextLayer|^(Lazy)?Conv(Transpose)?\dd$", r"conv_module"),
     (
         "ffn",
         r"Intermediate|M(LP|lp)|FFN|FeedForward|DenseActDense|DenseGatedActDense|Experts",
         r"fc1|fc2|mlp|ffn|feed_forward|intermediate|activation_fn",
     ),
+    ("loss", r"Loss$", r"loss(_fn|_func|_function)?|criterion"),
     ("norm", r"(Layer|RMS|Rms|Group|Batch)Norm(\dd)?$|RMSNorm", r"\w*(layer_?norm|norm\d?)|LayerNorm"),
+)
+# Loss functions are often called outside of every module, so their operators are known by name.
+LOSS_OPERATORS = tuple(
+    f"aten::{name}"
+    for name in (
+        *("binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss", "cross_entropy_loss"),
+        *("ctc_loss", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss", "margin_ranking_loss", "mse_loss"),
+        *("multi_margin_loss", "multilabel_margin_loss", "nll_loss", "nll_loss2d", "nll_loss_nd", "poisson_nll_loss"),
+        *("smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss"),
+    )
 )
 _RULES = tuple((component, re.compile(classes), re.compile(names)) for component, classes, names in _PATTERNS)
 _LAYER_CLASS = re.compile(r"(Layer|Block)$")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -52,3 +55,54 @@ def test_components_of_bert_small_on_the_device(shared_traces: Path) -> None:
         if ns
     }
     assert device == {"attention": 148.9, "ffn": 84.3, "head": 52.1, "embedding": 16.5, "other": 7.6}
+
+
+@pytest.mark.parametrize(
+    ("name", "links"), [("v100_resnet_ddp_training", 905), ("mi300_resnet_checkpoint_training", 213)]
+)
+def test_backward_nodes_find_the_operators_that_the_flows_name(shared_traces: Path, name: str, links: int) -> None:
+    path = shared_traces / f"{name}.json.gz"
+    flows: dict[int, dict[str, tuple[int, int]]] = {}
+    for event in json.loads(gzip.decompress(path.read_bytes()), parse_float=Decimal)["traceEvents"]:
+        if event.get("cat") == "fwdbwd":
+            flows.setdefault(event["id"], {})[event["ph"]] = (event["tid"], int(Decimal(event["ts"]) * 1000))
+    assert len(flows) == links
+    host = Trace(path).host
+    caused = host.filter(pl.col("forward_row").is_not_null() & (pl.col("forward_thread") > 0))
+    forward = host.select("tid", "start_ns").with_row_index("forward_row")
+    pairs = caused.select("tid", "start_ns", pl.col("forward_row").cast(pl.UInt32)).join(
+        forward, on="forward_row", suffix="_forward"
+    )
+    ours = {
+        ((b, b_ns), (f, f_ns))
+        for b, b_ns, f, f_ns in pairs.select("tid", "start_ns", "tid_forward", "start_ns_forward").iter_rows()
+    }
+    assert {(flow["f"], flow["s"]) for flow in flows.values()} <= ours
+
+
+def test_backward_device_time_of_v100_is_charged_to_forward_operators(shared_traces: Path) -> None:
+    trace = Trace(shared_traces / "v100_resnet_ddp_training.json.gz")
+    backward = trace.host.filter(pl.col("phase") == "backward")
+    assert backward["device_ns"].sum() > 300_000_000
+    assert backward["forward_row"].null_count() == 0
+    operators = trace.operators()
+    assert operators["backward_device_ns"].sum() == backward["device_ns"].sum()
+    assert operators.sort("backward_device_ns").row(-1, named=True)["name"] == "aten::convolution"
+    components = trace.components().filter(pl.col("phase") == "backward")
+    said = dict(components.select("component", "part").iter_rows())
+    assert said == {"unattributed": "no_modules", "loss": ""}
+    assert "no_ranges" in [f.code for f in trace.findings]
+
+
+def test_backward_and_recompute_of_mi300_are_charged_to_modules(shared_traces: Path) -> None:
+    trace = Trace(shared_traces / "mi300_resnet_checkpoint_training.json.gz")
+    table = trace.components().filter(pl.col("device_ns") > 0)
+    for phase in ("backward", "recompute"):
+        part = table.filter(pl.col("phase") == phase)
+        assert set(part["component"]) <= {"conv", "norm", "loss", "other"}
+        assert part["device_ns"].sum() > 4_000_000
+    layers = trace.layers().filter(pl.col("phase") == "backward")
+    assert layers.filter(pl.col("layer").str.starts_with("BasicBlock_"))["device_ns"].sum() > 0
+    per_step = trace.components().filter((pl.col("phase") == "backward") & (pl.col("component") == "conv"))
+    assert per_step["steps"].to_list() == [3]
+    assert per_step["lo_ns"].item() <= per_step["step_ns"].item() <= per_step["hi_ns"].item()

@@ -17,7 +17,7 @@ from tracekit.points import Identity
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from tracekit.collect.annotate import annotated, ranges_of  # noqa: E402
+from tracekit.collect.annotate import annotate, ranges_of  # noqa: E402
 from tracekit.collect.models.build import Built, check_overrides  # noqa: E402
 
 MIXES_WITHOUT_PROJECTIONS = {"fnet"}  # a Fourier transform in the place of attention
@@ -51,7 +51,7 @@ def test_runs_and_is_annotated(name: str, length: int, tmp_path: Path) -> None:
     assert torch.isfinite(before).all()
     assert one.tokens == length
     hooks = [len(m._forward_pre_hooks) + len(m._forward_hooks) for m in one.model.modules()]
-    with annotated(one.model):
+    with annotate(one.model):
         events = recorded(one, tmp_path / "annotated.json")
     found = Counter((r.what, r.part) for e in events if (r := parse_range(str(e.get("name", "")))) is not None)
     assert {"embedding", "attention", "ffn", "model", "layer"} <= {what for what, _ in found}
@@ -69,7 +69,7 @@ def test_runs_and_is_annotated(name: str, length: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_the_attention_asked_for_is_the_one_that_runs(attention: str, tmp_path: Path) -> None:
     one = built("bert", 32, attention=attention)
-    with annotated(one.model):
+    with annotate(one.model):
         names = {event.get("name") for event in recorded(one, tmp_path / "t.json")}
     assert f"tracekit::attention.core#fn:{attention}" in names
     assert ("aten::scaled_dot_product_attention" in names) == (attention == "sdpa")
@@ -86,7 +86,7 @@ def test_annotation_is_taken_off_after_an_error() -> None:
 
     handle = one.model.encoder.layer[1].register_forward_pre_hook(fail)  # type: ignore[union-attr,index]
     before = sum(len(m._forward_pre_hooks) for m in one.model.modules())
-    with pytest.raises(PlantedError), annotated(one.model):
+    with pytest.raises(PlantedError), annotate(one.model):
         one.model(**one.inputs)
     assert sum(len(m._forward_pre_hooks) for m in one.model.modules()) == before
     handle.remove()
@@ -95,7 +95,7 @@ def test_annotation_is_taken_off_after_an_error() -> None:
 def test_layers_only_and_none(tmp_path: Path) -> None:
     one = built("bert", 16)
     assert {r.what for r in ranges_of(one.model, components=False).values()} == {"model", "layer"}
-    with annotated(one.model, "none"):
+    with annotate(one.model, "none"):
         events = recorded(one, tmp_path / "none.json")
     assert not [e for e in events if parse_range(str(e.get("name", "")))]
 
