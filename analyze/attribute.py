@@ -16,7 +16,7 @@ import polars as pl
 from tracekit.components import COMPONENTS, LAYER_RANGE, LOSS_OPERATORS, PHASE_RANGE
 from tracekit.rules import NO_RULES, Rules
 
-from .autograd import backward_nodes
+from .autograd import backward_nodes, makes_node
 from .events import Int64s
 from .nest import sweep
 from .ranges import NO_MODULES, OPTIMIZER_PREFIX, STEP_PREFIX, find_ranges, nullable
@@ -34,22 +34,26 @@ _MODULE_SOURCES = ("tracekit", "modules")  # ranges that modules open when they 
 Bools = npt.NDArray[np.bool_]
 
 
-def attributed(host: pl.DataFrame, rules: Rules = NO_RULES) -> tuple[pl.DataFrame, str]:
-    """Add `step`, `phase`, `component`, `part`, `layer`, `forward_row` to host events (order of `nest.ordered`).
+def attributed(
+    host: pl.DataFrame, operators: pl.DataFrame, modules: pl.DataFrame, rules: Rules = NO_RULES
+) -> tuple[pl.DataFrame, str]:
+    """Add `step`, `phase`, `component`, `part`, `layer`, `forward_row` to host events (order of `nest.sweep_order`).
+
+    `operators` are the operators among them with their `row` and arguments, `modules` the ids of module frames.
 
     `step` is null outside profiled steps; `forward_row` is the row of the forward operator whose backward an event is
     part of, null elsewhere. Returns the frame and the source of the ranges (see `ranges.Ranges`).
     """
-    host = host.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
-    found = find_ranges(host, rules)
+    host = host.with_columns(row=pl.int_range(pl.len(), dtype=pl.Int64))
+    found = find_ranges(host, modules, rules)
     what = found.frame["what"]
     model = _Owners.of(found.frame.filter(what != PHASE_RANGE), host)
     layer = _Owners.of(found.frame.filter(what == LAYER_RANGE), host)
     phase = _Owners.of(found.frame.filter(what == PHASE_RANGE), host)
     optimizer = _Owners.of(host.filter(_annotation(OPTIMIZER_PREFIX)), host)
-    loss = _Owners.of(host.filter(_loss_operator()), host)
-    graph = _Owners.of(host.filter(_graph_operator()), host)
-    node = _Owners.of(backward_nodes(host), host)
+    loss = _Owners.of(operators.filter(pl.col("name").is_in(LOSS_OPERATORS)), host)
+    graph = _Owners.of(operators.filter(makes_node()), host)
+    node = _Owners.of(backward_nodes(operators), host)
     backward = node.within(model)
     optimizing = optimizer.within(model) & ~backward
     losing = loss.within(model)  # a loss function is no module, and often called outside of all
@@ -137,15 +141,6 @@ def _choose(dtype: pl.DataType, cases: list[tuple[Bools, str]], values: pl.Serie
     for holds, word in reversed(cases):
         chosen = pl.when(pl.Series(holds)).then(pl.lit(word, dtype=dtype)).otherwise(chosen)
     return pl.select(chosen).to_series()
-
-
-def _loss_operator() -> pl.Expr:
-    return (pl.col("kind") == "operator") & pl.col("name").is_in(LOSS_OPERATORS)
-
-
-def _graph_operator() -> pl.Expr:
-    """Operators that made a node of the backward graph: forward, even where no module says so."""
-    return pl.col("sequence").is_not_null() & (pl.col("forward_thread").fill_null(0) == 0)
 
 
 def _annotation(prefix: str) -> pl.Expr:

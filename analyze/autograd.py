@@ -15,14 +15,13 @@ _ACCUMULATE = "AccumulateGrad"
 _NONE = -1
 
 
-def backward_nodes(host: pl.DataFrame) -> pl.DataFrame:
-    """Every host event (with `row`) that runs a node of the backward graph, in order, and what caused it.
+def backward_nodes(operators: pl.DataFrame) -> pl.DataFrame:
+    """Every operator (with `row`) that runs a node of the backward graph, in order, and what caused it.
 
     Columns: row, thread, start_ns, end_ns, forward_row: the row of the forward operator, null where the file has none.
     Gradient accumulation has no number of its own; it runs right after the node whose gradient it takes, and is
     charged with it.
     """
-    operators = host.filter(pl.col("kind") == "operator")
     wrapped = pl.col("name").cat.starts_with(_NODE)
     nodes = operators.filter(wrapped | ((pl.col("forward_thread") > 0) & pl.col("sequence").is_not_null()))
     linked = nodes.join(_forward(operators, nodes), on="row", how="left", maintain_order="left")
@@ -32,12 +31,15 @@ def backward_nodes(host: pl.DataFrame) -> pl.DataFrame:
     return linked.select("row", "thread", "start_ns", "end_ns", forward_row=pl.when(charged != _NONE).then(charged))
 
 
+def makes_node() -> pl.Expr:
+    """Whether an operator made a node of the backward graph: it is forward work, even where no module says so."""
+    return pl.col("sequence").is_not_null() & (pl.col("forward_thread").fill_null(0) == 0)
+
+
 def _forward(operators: pl.DataFrame, nodes: pl.DataFrame) -> pl.DataFrame:
     """Columns row and forward_row: for each numbered node, the last forward operator of its number to begin."""
     numbered = nodes.filter(pl.col("sequence").is_not_null())
-    forward = operators.filter(pl.col("sequence").is_not_null() & (pl.col("forward_thread").fill_null(0) == 0)).select(
-        "sequence", maker="thread", forward_row="row", begun_ns="start_ns"
-    )
+    forward = operators.filter(makes_node()).select("sequence", maker="thread", forward_row="row", begun_ns="start_ns")
     pairs = numbered.select("row", "sequence", "forward_thread", "start_ns").join(forward, on="sequence", how="inner")
     pairs = pairs.filter(pl.col("begun_ns") <= pl.col("start_ns"))
     # Threads count apart: of several with the same numbers, a forward thread is the one that most of its nodes match.

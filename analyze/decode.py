@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -13,7 +15,7 @@ from tracekit.safety import sanitize
 
 from . import events as ev
 from .forgive import Mark, Odd, forgive, nanoseconds, paired
-from .nest import ordered
+from .nest import sweep_order
 from .quality import Findings
 
 _STRICT = msgspec.json.Decoder(list[ev.Known])
@@ -24,15 +26,34 @@ _SEPARATORS = b" \t\r\n,"
 _MAX_DUR_NS = 30 * 86_400 * 10**9  # a duration beyond 30 days is a broken clock, not work
 
 
+@dataclass(frozen=True)
+class Frames:
+    """What a trace holds, in times of int64 ns of the file's own era; the schemas are in `events`.
+
+    `host` is in the order of `nest.sweep_order`: kind, name, start_ns, end_ns, thread, dur_ns. `operators`, `launches`
+    and `modules` hold what only those have, by `row` of `host`; `threads` gives each thread's pid and tid.
+    """
+
+    host: pl.DataFrame
+    operators: pl.DataFrame
+    launches: pl.DataFrame
+    modules: pl.DataFrame
+    threads: pl.DataFrame
+    device: pl.DataFrame
+    memory: pl.DataFrame
+
+
 class Decoder:
     """Collects frames from blocks of events and from single ones; `seen` counts them all, used or not."""
 
     def __init__(self, findings: Findings) -> None:
         self.findings = findings
         self.seen = 0
-        self._host: list[pl.DataFrame] = []
-        self._device: list[pl.DataFrame] = []
-        self._memory: list[pl.DataFrame] = []
+        self._host = _Columns(ev.HOST_SCHEMA)
+        self._sides = {kind: _Columns(side.schema) for kind, side in ev.SIDES.items()}
+        self._threads: dict[tuple[int, int], int] = {}
+        self._device = _Columns(ev.DEVICE_SCHEMA)
+        self._memory = _Columns(ev.MEMORY_SCHEMA)
         self._odd: dict[str, list[Odd]] = {}
         self._marks: list[Mark] = []  # begins and ends, paired once all are known
 
@@ -70,9 +91,9 @@ class Decoder:
         if starts is None:
             return False
         lasting = ev.to_ns([dur or 0.0 for dur in durs])
-        groups: dict[Any, list[int]] = {}
-        for i, event in enumerate(decoded):
-            groups.setdefault(type(event), []).append(i)
+        groups: defaultdict[Any, list[int]] = defaultdict(list)
+        for i, kind in enumerate(map(type, decoded)):
+            groups[kind].append(i)
         for rows in groups.values():
             category = ev.category(decoded[rows[0]])
             if category in ev.STRUCTS:
@@ -87,7 +108,10 @@ class Decoder:
             self.findings.add("bad_time", f"{sanitize(rows[int(np.argmin(good))].name)}", int((~good).sum()))
             rows, starts, durs = [r for r, g in zip(rows, good, strict=True) if g], starts[good], durs[good]
         if category in ev.HOST_KINDS:
-            self._host.append(ev.host_frame(rows, ev.HOST_KINDS[category], starts, durs))
+            kind = ev.HOST_KINDS[category]
+            if kind in ev.SIDES:
+                self._sides[kind].append(ev.SIDES[kind].frame(rows, self._host.height))
+            self._host.append(ev.host_frame(rows, kind, starts, durs, self._threads))
         elif category in ev.DEVICE_KINDS:
             self._device.append(ev.device_frame(rows, ev.DEVICE_KINDS[category], starts, durs))
         else:
@@ -122,15 +146,68 @@ class Decoder:
             self._add(category, [o.event for o in odds], starts, durs)
         self._odd.clear()
 
-    def frames(self) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-        """Host events (in the order of `nest.ordered`), device work and memory instants; call `finish` first."""
-        host = _concat(self._host, ev.HOST_SCHEMA)
-        self._host.clear()  # not held while the other copy is made
-        return (
-            ordered(host),
-            _concat(self._device, ev.DEVICE_SCHEMA),
-            _concat(self._memory, ev.MEMORY_SCHEMA),
+    def frames(self) -> Frames:
+        """Everything as frames; call `finish` first. Gives up what it holds, so that nothing is there twice."""
+        threads, number = _numbered(self._threads)
+        columns = {name: self._host.take(name) for name in ("start_ns", "ev_idx", "name", "kind")}
+        columns["thread"] = pl.Series(number[self._host.take("thread").to_numpy()])
+        columns["end_ns"] = columns["start_ns"] + self._host.take("dur_ns")
+        order = sweep_order(
+            pl.DataFrame({name: columns[name] for name in ("thread", "start_ns", "end_ns", "ev_idx", "name")})
         )
+        del columns["ev_idx"]
+        place = np.empty(len(order), dtype=np.int64)
+        place[order] = np.arange(len(order))
+        index = pl.Series(order, dtype=pl.UInt32)
+        host = pl.DataFrame(
+            {name: columns.pop(name).gather(index) for name in ("kind", "name", "start_ns", "end_ns", "thread")}
+        )
+        host = host.with_columns(dur_ns=pl.col("end_ns") - pl.col("start_ns"))
+        sides = {}
+        for kind, columns in self._sides.items():
+            row = pl.Series("row", place[columns.take("row").to_numpy()], dtype=pl.Int64)
+            sides[kind] = columns.frame(row).sort("row")
+        return Frames(
+            host,
+            sides["operator"],
+            sides["runtime"],
+            sides["python"],
+            threads,
+            self._device.frame(),
+            self._memory.frame(),
+        )
+
+
+class _Columns:
+    """Frames of one schema, kept by column; a column that is taken is given up, so that it is never there twice."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self.height = 0
+        self._schema = schema
+        self._parts: dict[str, list[pl.Series]] = {name: [] for name in schema}
+
+    def append(self, frame: pl.DataFrame) -> None:
+        self.height += frame.height
+        for name, parts in self._parts.items():
+            parts.append(frame[name])
+
+    def take(self, name: str) -> pl.Series:
+        """One whole column."""
+        parts = self._parts.pop(name)
+        return pl.concat(parts, rechunk=True) if parts else pl.Series(name, [], dtype=self._schema[name])
+
+    def frame(self, *first: pl.Series) -> pl.DataFrame:
+        """The columns that are left, after `first`."""
+        return pl.DataFrame([*first, *(self.take(name) for name in list(self._parts))])
+
+
+def _numbered(threads: dict[tuple[int, int], int]) -> tuple[pl.DataFrame, ev.Int32s]:
+    """The threads by (pid, tid) as a frame (thread, pid, tid), and the final number of each provisional one."""
+    names = sorted(threads)
+    number = np.zeros(len(names), dtype=np.int32)
+    number[[threads[name] for name in names]] = np.arange(len(names))
+    schema = {"thread": pl.Int32, "pid": pl.Int64, "tid": pl.Int64}
+    return pl.DataFrame([(i, *name) for i, name in enumerate(names)], schema=schema, orient="row"), number
 
 
 def _starts(block: bytes, decoded: list[Any]) -> ev.Int64s | None:
@@ -142,7 +219,3 @@ def _starts(block: bytes, decoded: list[Any]) -> ev.Int64s | None:
     if len(exact) != len(decoded) or None in exact:
         return None
     return np.array(exact, dtype=np.int64)
-
-
-def _concat(frames: list[pl.DataFrame], schema: dict[str, Any]) -> pl.DataFrame:
-    return pl.concat(frames, rechunk=True) if frames else pl.DataFrame(schema=schema)

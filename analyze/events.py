@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import Any, Literal
+import re
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,19 +18,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 Int64s = NDArray[np.int64]
+Int32s = NDArray[np.int32]
 _RAW_NONE = msgspec.Raw(b"")
+_VALUED = re.compile("conv|fft")
 
 
-class HostArgs(
-    msgspec.Struct,
-    frozen=True,
-    gc=False,
-    rename={"ev_idx": "Ev Idx", "external_id": "External id", "module_id": "Python module id"},
-):
+class HostArgs(msgspec.Struct, frozen=True, gc=False, rename={"ev_idx": "Ev Idx", "module_id": "Python module id"}):
     """Arguments of annotations and Python frames."""
 
     ev_idx: int | None = None
-    external_id: int | None = None
     module_id: int | None = None
 
 
@@ -57,10 +55,9 @@ class OpArgs(
     concrete: msgspec.Raw = _RAW_NONE
 
 
-class LaunchArgs(msgspec.Struct, frozen=True, gc=False, rename={"external_id": "External id"}):
+class LaunchArgs(msgspec.Struct, frozen=True, gc=False):
     """Arguments of a runtime or driver call."""
 
-    external_id: int | None = None
     correlation: int | None = None
 
 
@@ -169,24 +166,27 @@ def category(event: Any) -> str:
 
 FLOAT_EXACT_US = float(1 << 43)  # below this, a double holds microseconds with three decimals to the nanosecond
 
-# Names recur, so they are dictionary-encoded.
+# Every host event; what only one kind of event has is in a frame of its own, joined by `row`. Names recur, so they are
+# dictionary-encoded.
 HOST_SCHEMA: dict[str, Any] = {
     "kind": KINDS,
     "name": pl.Categorical,
     "start_ns": pl.Int64,
     "dur_ns": pl.Int64,
-    "pid": pl.Int64,
-    "tid": pl.Int64,
-    "ev_idx": pl.Int64,
+    "thread": pl.Int32,
+    "ev_idx": pl.Int64,  # -1: none
+}
+OPERATOR_SCHEMA: dict[str, Any] = {
+    "row": pl.Int64,
     "external_id": pl.Int64,
-    "correlation": pl.Int64,
     "sequence": pl.Int64,
     "forward_thread": pl.Int64,
-    "module_id": pl.Int64,
     "shapes": pl.Categorical,
     "dtypes": pl.Categorical,
     "concrete": pl.Categorical,
 }
+LAUNCH_SCHEMA: dict[str, Any] = {"row": pl.Int64, "correlation": pl.Int64}
+MODULE_SCHEMA: dict[str, Any] = {"row": pl.Int64, "module_id": pl.Int64}
 DEVICE_SCHEMA: dict[str, Any] = {
     "kind": KINDS,
     "name": pl.Categorical,
@@ -221,32 +221,51 @@ def to_ns(us: list[float]) -> Int64s:
     return whole.astype(np.int64) * 1000 + np.rint((values - whole) * 1000).astype(np.int64)
 
 
-def host_frame(events: list[Any], kind: str, start: Int64s, dur: Int64s) -> pl.DataFrame:
-    """Columns (HOST_SCHEMA) of host events of one kind; `start` and `dur` in nanoseconds, aligned with `events`."""
-    args = [e.args for e in events]
+def host_frame(
+    events: list[Any], kind: str, start: Int64s, dur: Int64s, threads: dict[tuple[int, int], int]
+) -> pl.DataFrame:
+    """Columns (HOST_SCHEMA) of host events of one kind; `start` and `dur` in nanoseconds, aligned with `events`.
+
+    `threads` numbers the (pid, tid) pairs, and learns new ones.
+    """
     columns: dict[str, Any] = {
         "kind": pl.repeat(kind, len(events), dtype=KINDS, eager=True),
         "name": [e.name for e in events],
         "start_ns": start,
         "dur_ns": dur,
-        "pid": [e.pid for e in events],
-        "tid": [e.tid for e in events],
-        "external_id": [a.external_id for a in args],
+        "thread": [threads.setdefault((e.pid, e.tid), len(threads)) for e in events],
     }
-    if kind == "runtime":
-        columns["correlation"] = [a.correlation for a in args]
-    else:
-        columns["ev_idx"] = [a.ev_idx for a in args]
-    if kind == "python":
-        columns["module_id"] = [a.module_id for a in args]
-    if kind == "operator":
-        columns["sequence"] = [a.sequence for a in args]
-        columns["forward_thread"] = [a.forward_thread for a in args]
-        columns["shapes"] = [_compact(bytes(a.shapes)) for a in args]
-        columns["dtypes"] = [_compact(bytes(a.dtypes)) for a in args]
-        # Only a convolution's cost depends on the values of its arguments (stride, padding, groups).
-        columns["concrete"] = [_compact(bytes(e.args.concrete)) if "conv" in e.name else None for e in events]
-    return _frame(columns, HOST_SCHEMA)
+    if kind != "runtime":
+        columns["ev_idx"] = [e.args.ev_idx for e in events]
+    return _frame(columns, HOST_SCHEMA).with_columns(pl.col("ev_idx").fill_null(-1))
+
+
+def operator_frame(events: list[Any], first_row: int) -> pl.DataFrame:
+    """Columns (OPERATOR_SCHEMA) of operators, whose rows in the host frame begin at `first_row`."""
+    args = [e.args for e in events]
+    columns = {
+        "row": np.arange(first_row, first_row + len(events)),
+        "external_id": [a.external_id for a in args],
+        "sequence": [a.sequence for a in args],
+        "forward_thread": [a.forward_thread for a in args],
+        "shapes": [_compact(bytes(a.shapes)) for a in args],
+        "dtypes": [_compact(bytes(a.dtypes)) for a in args],
+        # Only the cost of convolutions and Fourier transforms depends on values (stride, groups, dimensions).
+        "concrete": [_compact(bytes(e.args.concrete)) if _VALUED.search(e.name) else None for e in events],
+    }
+    return _frame(columns, OPERATOR_SCHEMA)
+
+
+def launch_frame(events: list[Any], first_row: int) -> pl.DataFrame:
+    """Columns (LAUNCH_SCHEMA) of runtime calls, whose rows in the host frame begin at `first_row`."""
+    rows = np.arange(first_row, first_row + len(events))
+    return _frame({"row": rows, "correlation": [e.args.correlation for e in events]}, LAUNCH_SCHEMA)
+
+
+def module_frame(events: list[Any], first_row: int) -> pl.DataFrame:
+    """Columns (MODULE_SCHEMA) of those Python frames, of rows from `first_row`, that are a module's."""
+    found = [(row, e.args.module_id) for row, e in enumerate(events, first_row) if e.args.module_id is not None]
+    return pl.DataFrame(found, schema=MODULE_SCHEMA, orient="row")
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -295,3 +314,17 @@ def _frame(columns: dict[str, Any], schema: dict[str, Any]) -> pl.DataFrame:
     return frame.with_columns(
         pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items() if name not in columns
     ).select(schema.keys())
+
+
+class Side(NamedTuple):
+    """A frame beside the host's: its schema, and how it is made of events and the first one's row."""
+
+    schema: dict[str, Any]
+    frame: Callable[[list[Any], int], pl.DataFrame]
+
+
+SIDES = {
+    "operator": Side(OPERATOR_SCHEMA, operator_frame),
+    "runtime": Side(LAUNCH_SCHEMA, launch_frame),
+    "python": Side(MODULE_SCHEMA, module_frame),
+}

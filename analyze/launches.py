@@ -15,19 +15,18 @@ NO_LAUNCH = "none"
 
 
 def device_operators(
-    host: pl.DataFrame, operators: pl.DataFrame, nesting: Nesting, device: pl.DataFrame
+    device: pl.DataFrame, host: pl.DataFrame, launches: pl.DataFrame, operators: pl.DataFrame, nesting: Nesting
 ) -> pl.DataFrame:
     """Add `launch` (linked, before_window, ambiguous, none) and the host `row` of the operator to device work.
 
     Work links to its launch by a unique non-zero correlation, to its operator by External id where exactly one operator
     has it, else by the operator that is innermost where the launch starts. `operators` are the operators of `host`
-    with their `row`, as `nesting` swept them.
+    with their `row`, as `nesting` swept them; `launches` has the correlation of its runtime calls.
     """
-    launches = (
-        host.with_row_index("launch_row")
-        .filter((pl.col("kind") == "runtime") & (pl.col("correlation") != 0))
+    known = (
+        launches.filter(pl.col("correlation") != 0)
         .group_by("correlation")
-        .agg(pl.col("launch_row").first(), launches=pl.len())
+        .agg(launch_row=pl.col("row").first(), launches=pl.len())
     )
     by_id = (
         operators.filter(pl.col("external_id").is_not_null() & (pl.col("external_id") != 0))
@@ -35,7 +34,7 @@ def device_operators(
         .agg(id_row=pl.col("row").first(), ids=pl.len())
         .filter(pl.col("ids") == 1)
     )
-    device = device.join(launches, on="correlation", how="left", maintain_order="left").join(
+    device = device.join(known, on="correlation", how="left", maintain_order="left").join(
         by_id.select("external_id", "id_row"), on="external_id", how="left", maintain_order="left"
     )
     at = device["launch_row"].fill_null(0).to_numpy()

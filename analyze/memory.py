@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from .nest import THREAD, Nesting
+from .nest import Nesting
 from .ranges import nullable
 
 BEFORE = "before the recording"  # stands for the operator that allocated what was there when the recording began
@@ -29,11 +29,14 @@ def peaks(instants: pl.DataFrame) -> pl.DataFrame:
     return _blocks(instants).group_by(_DEVICE).agg(pl.col("time_ns").get(top), pl.col("live_bytes").max()).sort(_DEVICE)
 
 
-def live_at_peak(instants: pl.DataFrame, operators: pl.DataFrame, nesting: Nesting) -> pl.DataFrame:
+def live_at_peak(
+    instants: pl.DataFrame, threads: pl.DataFrame, operators: pl.DataFrame, nesting: Nesting
+) -> pl.DataFrame:
     """What was live at each device's peak, by the innermost operator that allocated it; sums to `peaks`.
 
     Columns: device_type, device_id, phase, component, part, layer, name, shapes, blocks, bytes; most bytes first. What
-    was there before the recording is one row, named so. `operators` are the attributed events that `nesting` swept.
+    was there before the recording is one row, named so. `threads` has the host's threads, `operators` the attributed
+    operators that `nesting` swept.
     """
     blocks = _blocks(instants)
     position = pl.int_range(pl.len()).over(_DEVICE)
@@ -47,8 +50,7 @@ def live_at_peak(instants: pl.DataFrame, operators: pl.DataFrame, nesting: Nesti
         blocks=(~then & pl.col("foreign")).sum().cast(pl.Int64),
         name=pl.lit(BEFORE),
     )
-    threads = operators.select(*THREAD, "thread").unique()
-    place = live.join(threads, on=THREAD, how="left", maintain_order="left")["thread"].fill_null(-1)
+    place = live.join(threads, on=["pid", "tid"], how="left", maintain_order="left")["thread"].fill_null(-1)
     owner = nullable(nesting.owner_at(place.to_numpy(), live["time_ns"].to_numpy()))
     who = operators.select(pl.col(column).cast(pl.String).gather(owner) for column in _WHO)
     known = live.select(*_DEVICE, "bytes").hstack(who).group_by(*_DEVICE, *_WHO)

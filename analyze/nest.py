@@ -17,8 +17,6 @@ import polars as pl
 
 from .events import Int64s
 
-THREAD = ("pid", "tid")
-
 
 @dataclass(frozen=True)
 class Nesting:
@@ -54,22 +52,25 @@ class Nesting:
         return found
 
 
-def ordered(host: pl.DataFrame) -> pl.DataFrame:
-    """Host events in the order that `sweep` needs, with `end_ns` and a dense `thread` number (int32) added."""
-    threads = host.select(THREAD).unique().sort(THREAD).with_row_index("thread")
-    return (
-        host.join(threads, on=list(THREAD), how="left", maintain_order="left")
-        .with_columns(pl.col("thread").cast(pl.Int32), end_ns=pl.col("start_ns") + pl.col("dur_ns"))
-        .sort(
-            ["thread", "start_ns", "end_ns", pl.col("ev_idx").fill_null(-1), "name"],
-            descending=[False, False, True, False, False],
-        )
-        .rechunk()
-    )
+def sweep_order(events: pl.DataFrame) -> Int64s:
+    """The order of rows that `sweep` needs: by thread, start_ns, end_ns (latest first), ev_idx and name.
+
+    An index sort: sorting the frame itself by many columns takes several times its memory.
+    """
+    keys = [events[column].to_numpy() for column in ("thread", "start_ns", "end_ns", "ev_idx")]
+    keys[2] = -keys[2]
+    order = np.lexsort(keys[::-1])
+    same = np.logical_and.reduce([key[order[1:]] == key[order[:-1]] for key in keys])
+    if same.any():  # few: equal in all but name
+        tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+        group = np.cumsum(~np.append(False, same))[tied]
+        names = pl.DataFrame({"group": group, "name": events["name"][order[tied]].cast(pl.String), "at": order[tied]})
+        order[tied] = names.sort("group", "name")["at"].to_numpy()
+    return order
 
 
 def sweep(events: pl.DataFrame) -> Nesting:
-    """Divide each thread's time among its events (`thread`, `start_ns`, `end_ns`, in the order of `ordered`)."""
+    """Divide each thread's time among its events (`thread`, `start_ns`, `end_ns`, in the order of `sweep_order`)."""
     pieces = [*_pieces(events), (_NOTHING,) * 4]
     parent, owner, start, end = (np.concatenate([piece[i] for piece in pieces]) for i in range(4))
     return Nesting(events["thread"].to_numpy()[owner], start, end, owner, parent)

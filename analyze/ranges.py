@@ -39,21 +39,22 @@ class Ranges:
     """The ranges of the most trusted kind that a trace has: "tracekit", "modules", "annotations", or "" for none.
 
     `frame`: row (of the host frame), thread, start_ns, end_ns, what (a component's range: anything else; or layer,
-    phase), component, part, layer, phase; in the order of `nest.ordered`.
+    phase), component, part, layer, phase; in the order of `nest.sweep_order`.
     """
 
     source: str
     frame: pl.DataFrame
 
 
-def find_ranges(host: pl.DataFrame, rules: Rules = NO_RULES) -> Ranges:
-    """The ranges of host events (with `row`), labelled."""
+def find_ranges(host: pl.DataFrame, modules: pl.DataFrame, rules: Rules = NO_RULES) -> Ranges:
+    """The ranges of host events (with `row`), labelled; `modules` has the ids of their module frames."""
     written = host.filter(pl.col("kind") == "annotation").with_columns(pl.col("name").cast(pl.String))
     ours = written.filter(pl.col("name").str.starts_with(RANGE_PREFIX))
     if ours.height:
         return Ranges("tracekit", _annotation_labels(ours, rules))
     frames = host.filter((pl.col("kind") == "python") & pl.col("name").cat.starts_with(MODULE_PREFIX))
     if frames.height:
+        frames = frames.join(modules, on="row", how="left", maintain_order="left")
         return Ranges("modules", _module_labels(frames.with_columns(pl.col("name").cast(pl.String)), rules))
     users = written.filter(~pl.col("name").str.contains(_TORCH_WRITES))
     return Ranges("annotations" if users.height else "", _user_labels(users, rules))

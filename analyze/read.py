@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from tracekit.errors import TraceError
 from tracekit.safety import sanitize
 
-from .decode import Decoder
+from .decode import Decoder, Frames
 from .quality import Finding, Findings
 from .stream import BLOCK, Stream
 
@@ -35,16 +33,11 @@ _EVENT = re.compile(r'\{\s*"(?:ph|name|cat|ts|pid|tid)"\s*:')
 
 @dataclass(frozen=True)
 class Events:
-    """What a file holds, sorted by nothing yet. Times are int64 ns of the file's own era; frames as in `events`.
-
-    `header` holds the top-level keys beside `traceEvents`, wherever they stood.
-    """
+    """What a file holds. `header` has the top-level keys beside `traceEvents`, wherever they stood."""
 
     path: Path
     header: dict[str, Any]
-    host: pl.DataFrame
-    device: pl.DataFrame
-    memory: pl.DataFrame
+    frames: Frames
     findings: list[Finding]
 
 
@@ -282,8 +275,7 @@ class _Reader:
         """What was read. Raises TraceError when the file ended before it held a single event."""
         if not self.decoder.seen and "truncated" in self.findings.counts:
             raise TraceError(f"{self._name()}: the file ends at byte {self.offset:,}, before its first event")
-        host, device, memory = self.decoder.frames()
-        return Events(self.stream.path, self.header, host, device, memory, self.findings.listed())
+        return Events(self.stream.path, self.header, self.decoder.frames(), self.findings.listed())
 
 
 _END: Any = object()

@@ -14,7 +14,7 @@ from isal import isal_zlib
 from tracekit.errors import TraceError
 from tracekit.safety import sanitize
 
-BLOCK = 4 << 20
+BLOCK = 2 << 20
 _COMPRESSED = 256 << 10
 _DAMAGE: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub says an instance
 _BOMB_BYTES, _BOMB_RATIO = 32 << 20, 200  # traces compress 10 to 30 times

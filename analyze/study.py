@@ -24,6 +24,7 @@ from tracekit.units import duration
 
 from . import curves, memory, tables
 from .attribute import attributed
+from .decode import Frames
 from .flops import operator_costs
 from .launches import AMBIGUOUS, BEFORE_WINDOW, NO_LAUNCH, device_operators
 from .nest import Nesting, self_times, sweep
@@ -60,11 +61,11 @@ class Trace:
 
     @cached_property
     def _analysed(self) -> _Analysed:
-        return _analyse(self.events, self.rules)
+        return _analyse(self.events.frames, self.rules)
 
     @property
     def host(self) -> pl.DataFrame:
-        """Host events in the order of `nest.ordered`, with what is known of each.
+        """Host events in the order of `nest.sweep_order`, with what is known of each.
 
         Added columns: self_ns, outermost, step, phase, component, part, layer, forward_row (of the operator whose
         backward this is), device_ns (of the work that its own calls launched), flops and bytes (null: unknown).
@@ -89,7 +90,7 @@ class Trace:
             findings.add("header_damaged")
         if self.point is not None and self.point.schema > pt.SCHEMA:
             findings.add("newer_schema", f"schema {self.point.schema}")
-        if not self.events.host.filter(pl.col("kind") == "operator").height:
+        if not self.events.frames.operators.height:
             findings.add("no_host_events")
         elif (self.host["part"] == NO_MODULES).any():
             findings.add("no_ranges")
@@ -111,21 +112,27 @@ class Trace:
     @property
     def operator_busy_ns(self) -> int:
         """Union over host threads of operators alone."""
-        return tables.union_ns(self.events.host.filter(pl.col("kind") == "operator"), ("pid", "tid"))
+        return tables.union_ns(self.events.frames.host.filter(pl.col("kind") == "operator"), ("thread",))
 
     @property
     def device_ns(self) -> int:
         """Sum of all device work (kernels, copies, sets)."""
-        return int(self.events.device["dur_ns"].sum())
+        return int(self.events.frames.device["dur_ns"].sum())
 
     @property
     def device_busy_ns(self) -> int:
         """Union per device of all device work: less than the sum where work overlaps."""
-        return tables.union_ns(self.events.device, ("device",))
+        return tables.union_ns(self.events.frames.device, ("device",))
 
     def operators(self, by: Sequence[str] = (), top: int | None = None) -> pl.DataFrame:
         """Cost per operator; see `tables.operators`. `top`: that many rows and a row `rest`."""
-        table = tables.operators(self.host, by)
+        host = self.host
+        if "shapes" in by:
+            shapes = self._analysed.operators.select("row", "shapes")
+            host = host.with_columns(row=pl.int_range(pl.len(), dtype=pl.Int64)).join(
+                shapes, on="row", how="left", maintain_order="left"
+            )
+        table = tables.operators(host, by)
         return table if top is None else tables.top(table, top)
 
     def components(self) -> pl.DataFrame:
@@ -154,16 +161,17 @@ class Trace:
 
     def memory(self) -> pl.DataFrame:
         """Allocated bytes over time; see `memory.timeline`."""
-        return memory.timeline(self.events.memory)
+        return memory.timeline(self.events.frames.memory)
 
     def memory_peaks(self) -> pl.DataFrame:
         """The moment of most memory per device; see `memory.peaks`."""
-        return memory.peaks(self.events.memory)
+        return memory.peaks(self.events.frames.memory)
 
     def live_at_peak(self) -> pl.DataFrame:
         """What was live at each device's peak; see `memory.live_at_peak`."""
-        operators = self.host[self._analysed.operators]
-        return memory.live_at_peak(self.events.memory, operators, self._analysed.nesting)
+        frames, found = self.events.frames, self._analysed
+        columns = self.host.select("phase", "component", "part", "layer")[found.operators["row"]]
+        return memory.live_at_peak(frames.memory, frames.threads, found.operators.hstack(columns), found.nesting)
 
     def _repr_html_(self) -> str:
         return str(self.components()._repr_html_())
@@ -171,29 +179,30 @@ class Trace:
 
 @dataclass(frozen=True)
 class _Analysed:
-    """What all tables are made from; `operators` are the rows of the host's operators, which `nesting` swept."""
+    """What all tables are made from. `operators` are those of `host`, with `row` and arguments; `nesting` is theirs."""
 
     host: pl.DataFrame
     device: pl.DataFrame
     source: str
-    operators: pl.Series
+    operators: pl.DataFrame
     nesting: Nesting
 
 
-def _analyse(events: Events, rules: Rules) -> _Analysed:
-    host, source = attributed(events.host.with_columns(self_ns=pl.Series(self_times(events.host))), rules)
-    operators = (
-        host.with_row_index("row").filter(pl.col("kind") == "operator").with_columns(pl.col("row").cast(pl.Int64))
-    )
+def _analyse(frames: Frames, rules: Rules) -> _Analysed:
+    host = frames.host
+    operators = frames.operators.hstack(host[frames.operators["row"]])
     nesting = sweep(operators)
-    device = device_operators(host, operators, nesting, events.device)
+    host, source = attributed(host, operators, frames.modules, rules)
+    device = device_operators(frames.device, host, frames.launches, operators, nesting)
     work = device.filter(pl.col("row").is_not_null()).group_by("row").agg(device_ns=pl.col("dur_ns").sum())
     cost = operators.select("row").hstack(operator_costs(operators, nesting.parent))
     rows = pl.select(row=pl.int_range(host.height, dtype=pl.Int64))
     for table in (work, cost):
         rows = rows.join(table, on="row", how="left", maintain_order="left")
-    host = tables.with_outermost(host.hstack(rows.select(pl.col("device_ns").fill_null(0), "flops", "bytes")))
-    return _Analysed(host, device, source, operators["row"], nesting)
+    host = host.with_columns(
+        rows["device_ns"].fill_null(0), rows["flops"], rows["bytes"], self_ns=pl.Series(self_times(host))
+    )
+    return _Analysed(tables.with_outermost(host), device, source, operators, nesting)
 
 
 class Study:

@@ -221,7 +221,7 @@ def _newly_covered(by: Sequence[str]) -> pl.Expr:
 def with_outermost(host: pl.DataFrame) -> pl.DataFrame:
     """Add `outermost`: whether an event lies within no other of its name and kind on its thread.
 
-    `host` is in the order of `nest.ordered`.
+    `host` is in the order of `nest.sweep_order`.
     """
     reached = pl.col("end_ns").cum_max().shift(1).over("thread", "kind", "name")
     return host.with_columns(outermost=(reached.is_null() | (pl.col("end_ns") > reached)))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracekit.analyze.nest import ordered, sweep
+from tracekit.analyze.nest import sweep, sweep_order
 from tracekit.analyze.tables import union_ns
 
 
@@ -34,21 +34,25 @@ def intervals(longest: int = 12) -> st.SearchStrategy[list[Interval]]:
     return st.lists(one, max_size=12, unique=True)
 
 
+def ordered(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame[sweep_order(frame)]
+
+
 def frame(events: list[Interval], shift: int = 0, scale: int = 1) -> pl.DataFrame:
     return pl.DataFrame(
         {
-            "pid": [1] * len(events),
-            "tid": [e.tid for e in events],
+            "thread": [e.tid for e in events],
             "start_ns": [e.start * scale + shift for e in events],
             "dur_ns": [e.dur * scale for e in events],
+            "end_ns": [(e.start + e.dur) * scale + shift for e in events],
             "ev_idx": [e.ev_idx for e in events],
             "name": [e.name for e in events],
         },
         schema={
-            "pid": pl.Int64,
-            "tid": pl.Int64,
+            "thread": pl.Int64,
             "start_ns": pl.Int64,
             "dur_ns": pl.Int64,
+            "end_ns": pl.Int64,
             "ev_idx": pl.Int64,
             "name": pl.String,
         },
@@ -59,7 +63,7 @@ def self_times(events: list[Interval], shift: int = 0, scale: int = 1) -> dict[I
     host = ordered(frame(events, shift, scale))
     keys = [
         Interval(tid, (start - shift) // scale, dur // scale, idx, name)
-        for tid, start, dur, idx, name in host.select("tid", "start_ns", "dur_ns", "ev_idx", "name").iter_rows()
+        for tid, start, dur, idx, name in host.select("thread", "start_ns", "dur_ns", "ev_idx", "name").iter_rows()
     ]
     return dict(zip(keys, sweep(host).self_ns().tolist(), strict=True))
 
@@ -84,7 +88,7 @@ def test_equals_the_definition(events: list[Interval]) -> None:
 def test_never_negative_and_sums_to_the_union(events: list[Interval]) -> None:
     owned = self_times(events)
     assert all(value >= 0 for value in owned.values())
-    assert sum(owned.values()) == union_ns(frame(events), ("tid",))
+    assert sum(owned.values()) == union_ns(frame(events), ("thread",))
 
 
 @given(intervals(), st.integers(-(10**15), 10**15), st.integers(1, 1000))
@@ -112,17 +116,16 @@ def test_owner_at_is_who_owns_the_instant(events: list[Interval], moments: list[
     host = ordered(frame(events))
     if not host.height:
         return
-    threads = dict(host.select("tid", "thread").iter_rows())
-    asked = [(tid, t) for tid, t in moments if tid in threads]
+    asked = [(tid, t) for tid, t in moments if tid in host["thread"]]
     owners = sweep(host).owner_at(
-        pl.Series([threads[tid] for tid, _ in asked], dtype=pl.Int64).to_numpy(),
+        pl.Series([tid for tid, _ in asked], dtype=pl.Int64).to_numpy(),
         pl.Series([t for _, t in asked], dtype=pl.Int64).to_numpy(),
     )
     for (tid, t), owner in zip(asked, owners.tolist(), strict=True):
         running = [e for e in events if e.tid == tid and e.start <= t < e.start + e.dur]
         expected = max(running, key=lambda e: (e.start, -e.dur, e.ev_idx, e.name)) if running else None
         got = host.row(owner, named=True) if owner >= 0 else None
-        found = Interval(got["tid"], got["start_ns"], got["dur_ns"], got["ev_idx"], got["name"]) if got else None
+        found = Interval(got["thread"], got["start_ns"], got["dur_ns"], got["ev_idx"], got["name"]) if got else None
         assert found == expected
 
 

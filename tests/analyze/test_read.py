@@ -49,30 +49,35 @@ def reference(span: Spans, write: Writer) -> reader.Events:
 
 
 def assert_same(a: reader.Events, b: reader.Events) -> None:
-    for name in ("host", "device", "memory"):
-        assert_frame_equal(getattr(a, name), getattr(b, name), check_row_order=False)
+    for name in ("host", "operators", "launches", "modules", "threads"):
+        assert_frame_equal(getattr(a.frames, name), getattr(b.frames, name))
+    for name in ("device", "memory"):
+        assert_frame_equal(getattr(a.frames, name), getattr(b.frames, name), check_row_order=False)
 
 
 def test_values(reference: reader.Events) -> None:
-    host = {(row["name"], row["tid"]): row for row in reference.host.to_dicts()}
+    frames = reference.frames
+    arguments = frames.host.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    arguments = arguments.join(frames.operators, on="row", how="left").join(frames.threads, on="thread", how="left")
+    host = {(row["name"], row["tid"]): row for row in arguments.to_dicts()}
     assert len(host) == 4
     step = host["ProfilerStep#0", 1]
     assert (step["start_ns"], step["dur_ns"], step["kind"]) == (4631835999116326, 100250, "annotation")
     product = host["aten::mm", 1]
-    assert (product["start_ns"], product["dur_ns"], product["ev_idx"]) == (4631835999120001, 10500, 1)
+    assert (product["start_ns"], product["dur_ns"]) == (4631835999120001, 10500)
     assert json.loads(product["shapes"]) == [[2, 3], [3, 4]]
     assert (host["aten::mm", 2]["dur_ns"], host["aten::mm", 2]["sequence"], host["aten::mm", 2]["forward_thread"]) == (
         1,
         5,
         0,
     )
-    assert reference.device.to_dicts() == [
+    assert reference.frames.device.to_dicts() == [
         {
             "kind": "kernel", "name": "k", "start_ns": 4631835999150125, "dur_ns": 7500, "device": 0, "stream": 7,
             "correlation": 9, "external_id": 2, "bytes": None,
         }
     ]  # fmt: skip
-    assert reference.memory["address"].to_list() == [2**63 + 5]
+    assert reference.frames.memory["address"].to_list() == [2**63 + 5]
     assert reference.header == {"traceName": "t"}
     assert reference.findings == []
 
@@ -143,7 +148,7 @@ def test_times_are_exact(text: str, expected: int, tmp_path: Path) -> None:
     event = '{"ph":"X","cat":"cpu_op","name":"a","pid":1,"tid":1,"ts":%s,"dur":1.5,"args":{}}'
     path.write_text('{"traceEvents":[' + ",".join([event % text] * 3) + "]}")
     if "." not in text or len(text.split(".")[1]) <= 3:
-        assert read_events(path).host["start_ns"].to_list() == [expected] * 3
+        assert read_events(path).frames.host["start_ns"].to_list() == [expected] * 3
 
 
 @given(st.integers(-(2**43) * 1000 + 1000, 2**43 * 1000 - 1000))
@@ -179,9 +184,9 @@ def test_odd_events_are_counted(tmp_path: Path, event: str, code: str, kept: int
     path.write_text('{"traceEvents":[' + ",".join([good, event, good]) + "]}")
     events = read_events(path)
     assert [(f.code, f.count) for f in events.findings] == [(code, 1)]
-    assert events.host.filter(pl.col("name") == "a").height == kept
-    assert events.host.filter(pl.col("name") == "b").height == 2
-    assert set(events.host["tid"]) == {1}
+    assert events.frames.host.filter(pl.col("name") == "a").height == kept
+    assert events.frames.host.filter(pl.col("name") == "b").height == 2
+    assert set(events.frames.threads["tid"]) == {1}
 
 
 def test_python_exporter_writes_memory_as_spans(write: Writer) -> None:
@@ -196,7 +201,7 @@ def test_python_exporter_writes_memory_as_spans(write: Writer) -> None:
         "args": {"Bytes": -8},
     }
     events = read_events(write([event, event]))
-    assert events.memory.select("time_ns", "bytes").rows() == [(3000, -8), (3000, -8)]
+    assert events.frames.memory.select("time_ns", "bytes").rows() == [(3000, -8), (3000, -8)]
     assert events.findings == []
 
 
@@ -213,7 +218,7 @@ def test_every_prefix_gives_the_events_before_the_cut(span: Spans, write: Writer
                 read_events(path)
             continue
         result = read_events(path)
-        assert result.host["name"].to_list() == [f"op{i}" for i in range(complete)]
+        assert result.frames.host["name"].to_list() == [f"op{i}" for i in range(complete)]
         assert [f.code for f in result.findings] == ["truncated"]
 
 
@@ -222,7 +227,7 @@ def test_every_prefix_gives_the_events_before_the_cut(span: Spans, write: Writer
 def test_names_survive(write: Writer, span: Spans, name: str) -> None:
     events = read_events(write([span(name, 1, 1), span("last", 3, 1)]))
     expected = name.encode("utf-8", "replace").decode()
-    assert events.host["name"][0] == expected
+    assert events.frames.host["name"][0] == expected
 
 
 @pytest.mark.parametrize(
@@ -269,7 +274,7 @@ def test_cut_gzip_is_data_up_to_the_cut(span: Spans, write: Writer, tmp_path: Pa
     path = tmp_path / "cut.json.gz"
     path.write_bytes(data[: len(data) // 2])
     result = read_events(path)
-    assert 500 < result.host.height < 3000
+    assert 500 < result.frames.host.height < 3000
     assert {f.code for f in result.findings} == {"truncated", "gzip_damaged"}
 
 
@@ -280,7 +285,7 @@ def test_a_broken_event_costs_itself_and_nothing_else(span: Spans, tmp_path: Pat
     path = tmp_path / "t.json"
     path.write_text('{"traceEvents":[' + separator.join([*good[:3], broken, *good[3:]]) + "]}")
     events = read_events(path)
-    assert events.host["name"].to_list() == [f"op{i}" for i in range(6)]
+    assert events.frames.host["name"].to_list() == [f"op{i}" for i in range(6)]
     assert [(f.code, f.count) for f in events.findings] == [("bad_event", 1)]
 
 

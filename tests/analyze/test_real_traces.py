@@ -67,16 +67,12 @@ def test_backward_nodes_find_the_operators_that_the_flows_name(shared_traces: Pa
         if event.get("cat") == "fwdbwd":
             flows.setdefault(event["id"], {})[event["ph"]] = (event["tid"], int(Decimal(event["ts"]) * 1000))
     assert len(flows) == links
-    host = Trace(path).host
-    caused = host.filter(pl.col("forward_row").is_not_null() & (pl.col("forward_thread") > 0))
-    forward = host.select("tid", "start_ns").with_row_index("forward_row")
-    pairs = caused.select("tid", "start_ns", pl.col("forward_row").cast(pl.UInt32)).join(
-        forward, on="forward_row", suffix="_forward"
-    )
-    ours = {
-        ((b, b_ns), (f, f_ns))
-        for b, b_ns, f, f_ns in pairs.select("tid", "start_ns", "tid_forward", "start_ns_forward").iter_rows()
-    }
+    trace = Trace(path)
+    tids = dict(trace.events.frames.threads.select("thread", "tid").iter_rows())
+    places = [(tids[thread], start) for thread, start in trace.host.select("thread", "start_ns").iter_rows()]
+    operators = trace.events.frames.operators.filter(pl.col("forward_thread") > 0)
+    caused = trace.host["forward_row"]
+    ours = {(places[row], places[caused[row]]) for row in operators["row"] if caused[row] is not None}
     assert {(flow["f"], flow["s"]) for flow in flows.values()} <= ours
 
 
