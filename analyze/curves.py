@@ -79,6 +79,7 @@ def latency(point: Point) -> dict[str, Any] | None:
     if not walls:
         return None
     low, _, high = statistics.quantiles(walls, n=4, method="inclusive") if len(walls) > 1 else walls * 3
+    cpu = [float(sample.cpu_ns) for sample in point.samples if sample.cpu_ns is not None]
     delays = [sample.run_delay_ns for sample in point.samples if sample.run_delay_ns is not None]
     return {
         "median_ns": statistics.median(walls),
@@ -86,7 +87,7 @@ def latency(point: Point) -> dict[str, Any] | None:
         "hi_ns": high,
         "min_ns": min(walls),
         "samples": len(walls),
-        "cpu_median_ns": statistics.median(float(sample.cpu_ns) for sample in point.samples),
+        "cpu_median_ns": statistics.median(cpu) if len(cpu) == len(walls) else None,
         "run_delay_share": sum(delays) / sum(walls) if len(delays) == len(walls) and max(walls) > 0 else None,
     }
 

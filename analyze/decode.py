@@ -14,7 +14,7 @@ import polars as pl
 from tracekit.safety import sanitize
 
 from . import events as ev
-from .forgive import Mark, Odd, forgive, nanoseconds, paired
+from .forgive import Mark, Odd, WindowEnd, forgive, nanoseconds, paired
 from .nest import sweep_order
 from .quality import Findings
 
@@ -49,6 +49,7 @@ class Decoder:
     def __init__(self, findings: Findings) -> None:
         self.findings = findings
         self.seen = 0
+        self.window_end_ns: int | None = None
         self._host = _Columns(ev.HOST_SCHEMA)
         self._sides = {kind: _Columns(side.schema) for kind, side in ev.SIDES.items()}
         self._threads: dict[tuple[int, int], int] = {}
@@ -126,6 +127,9 @@ class Decoder:
             if odd:
                 self.findings.add(odd, f"event {self.seen:,}")
             return
+        if isinstance(odd, WindowEnd):
+            self.window_end_ns = odd.time_ns
+            return
         if isinstance(odd, Mark):
             self._marks.append(odd)
             return
@@ -164,9 +168,9 @@ class Decoder:
         )
         host = host.with_columns(dur_ns=pl.col("end_ns") - pl.col("start_ns"))
         sides = {}
-        for kind, columns in self._sides.items():
-            row = pl.Series("row", place[columns.take("row").to_numpy()], dtype=pl.Int64)
-            sides[kind] = columns.frame(row).sort("row")
+        for kind, side in self._sides.items():
+            row = pl.Series("row", place[side.take("row").to_numpy()], dtype=pl.Int64)
+            sides[kind] = side.frame(row).sort("row")
         return Frames(
             host,
             sides["operator"],

@@ -14,6 +14,7 @@ from . import events as ev
 
 _NUMBER = re.compile(r"\s*(-?)(\d{1,40})(?:\.(\d{1,40}))?(?:[eE]([+-]?\d{1,2}))?\s*")
 _INT64 = 1 << 63
+WINDOW_END = "Record Window End"
 _NAMED_BASE = 1 << 40  # thread and process names that are no numbers become ids below -_NAMED_BASE
 
 
@@ -40,6 +41,13 @@ class Mark:
     event: ev.Event | None
 
 
+@dataclass(frozen=True)
+class WindowEnd:
+    """The profiler's own mark of when it stopped; None where its time is none."""
+
+    time_ns: int | None
+
+
 class _DuplicateKeyError(ValueError):
     pass
 
@@ -51,10 +59,61 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def forgive(text: str) -> Odd | Mark | str:
-    """Read one element of traceEvents: the event, half of one, or the finding's code ("" when nobody needs it)."""
+_OPTIONS: dict[str, Any] = {"object_pairs_hook": _object, "parse_float": _Number, "parse_int": _Number}
+_STRICT = json.JSONDecoder(**_OPTIONS)
+_LENIENT = json.JSONDecoder(strict=False, **_OPTIONS)
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what surrogateescape makes of bytes that are no UTF-8
+_STRING_OR_WORD = re.compile(r'("(?:[^"\\]|\\.)*")|(?<![\w.])[+-]?(?:[Ii]nf(?:inity)?|[Nn]a[Nn]|N/A)(?![\w.])')
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]')
+_DEPTH = 64
+
+
+def _parsed(text: str) -> tuple[Any, tuple[str, ...]]:
+    """The value of an element, and the codes of what had to be mended for it. Raises ValueError."""
+    damaged = ("bad_text",) if _NOT_UTF8.search(text) else ()
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_float=_Number, parse_int=_Number, strict=False)
+        return _STRICT.decode(text), damaged
+    except _DuplicateKeyError:
+        raise
+    except RecursionError:
+        return _LENIENT.decode(shallow(text)[0]), (*damaged, "deep_value")
+    except ValueError:
+        pass
+    try:
+        return _LENIENT.decode(text), ("bad_text",)
+    except _DuplicateKeyError:
+        raise
+    except ValueError:
+        return _LENIENT.decode(_STRING_OR_WORD.sub(lambda m: m[1] or "null", text)), (*damaged, "bad_value")
+
+
+def shallow(text: str) -> tuple[str, int]:
+    """The object or list that `text` begins with, null for what is nested deeper than 64 levels; and its length.
+
+    Raises ValueError when it does not end.
+    """
+    kept: list[str] = []
+    depth = start = 0
+    for match in _TOKEN.finditer(text):
+        char = match[0]
+        if char in "{[":
+            depth += 1
+            if depth == _DEPTH + 1:
+                kept.append(text[start : match.start()] + "null")
+        elif char in "}]":
+            if depth == _DEPTH + 1:
+                start = match.end()
+            depth -= 1
+            if depth == 0:
+                return "".join(kept) + text[start : match.end()], match.end()
+    raise ValueError("the value does not end")
+
+
+def forgive(text: str) -> Odd | Mark | WindowEnd | str:
+    """Read one element of traceEvents: the event, half of one, or the finding's code ("" when nobody needs it)."""
+    notes: tuple[str, ...] = ()
+    try:
+        value, notes = _parsed(text)
     except _DuplicateKeyError:
         return "duplicate_key"
     except (ValueError, RecursionError):
@@ -62,6 +121,10 @@ def forgive(text: str) -> Odd | Mark | str:
     if not isinstance(value, dict):
         return "bad_event"
     category = _text(value.get("cat"))
+    if value.get("name") == WINDOW_END and value.get("ph") == "i":
+        return WindowEnd(nanoseconds(value.get("ts")))
+    if "ph" not in value and category in ev.STRUCTS:
+        return "bad_event"
     if value.get("ph") == "E" or (value.get("ph") == "B" and category in ev.STRUCTS):
         time = nanoseconds(value.get("ts"))
         thread = (_thread_id(value.get("pid")), _thread_id(value.get("tid")))
@@ -74,7 +137,7 @@ def forgive(text: str) -> Odd | Mark | str:
     dur = 0 if category == ev.MEMORY and "dur" not in value else nanoseconds(value.get("dur"))
     if start is None or dur is None:
         return "bad_time"
-    notes = ("string_time",) if _is_text(value.get("ts")) or _is_text(value.get("dur")) else ()
+    notes += ("string_time",) if _is_text(value.get("ts")) or _is_text(value.get("dur")) else ()
     return Odd(_struct(category, value), start, dur, notes)
 
 

@@ -34,6 +34,33 @@ _KNOWN: dict[str, tuple[str, str, str]] = {
     "gzip_damaged": ("warning", "the compressed stream is damaged at its end", "copy the file again"),
     "duplicate_key": ("warning", "events with a key given twice were dropped", "check the tool that wrote the file"),
     "bad_time": ("warning", "events without a plausible time or duration were dropped", ""),
+    "bad_text": ("warning", "text with raw control characters or bytes that are no UTF-8 was read as it is", ""),
+    "bad_value": ("warning", "values that are no JSON (inf, nan, N/A) were left out", ""),
+    "deep_value": ("warning", "arguments nested deeper than 64 levels were left out", ""),
+    "missing_comma": ("warning", "commas between events are missing", "check how the file was written"),
+    "no_events": ("warning", "the file is sound and holds no events", "the profiler never reached its recording steps"),
+    "overlap": (
+        "warning",
+        "host events that outlive the one they began in: their self times are exact, their nesting is a guess",
+        "",
+    ),
+    "overlap_python": ("note", "Python frames that partly overlap other events, as the profiler itself makes them", ""),
+    "unfinished": (
+        "warning",
+        "calls that end exactly where the recording ended: their ends were lost, their times are too long",
+        "",
+    ),
+    "kernel_before_launch": (
+        "warning",
+        "device work that begins before its launch: the clocks of device and host disagree",
+        "",
+    ),
+    "device_time_zero": ("warning", "device work at time 0: when it ran is not known", ""),
+    "device_overrun": (
+        "warning",
+        "device work that runs on while its successors on the stream begin and end: its duration is wrong (ROCm)",
+        "",
+    ),
     "bad_event": ("warning", "elements that are no events were dropped", ""),
     "unpaired": ("warning", "begin or end events without a partner were dropped", ""),
     "string_time": ("note", "times given as text were read as numbers", ""),
@@ -56,6 +83,12 @@ _KNOWN: dict[str, tuple[str, str, str]] = {
         "warning",
         "threads waited for a core for more than 5% of the time: latencies are too long",
         "collect these points again on a quiet machine (--force)",
+    ),
+    "no_length": ("note", "its name holds no length; it is shown without one", "check the pattern of --length-from"),
+    "ranks": (
+        "note",
+        "ranks of one distributed job: shown side by side, never taken for lengths",
+        "",
     ),
     "skipped_file": ("note", "not a profiler trace; left out", ""),
     "unreadable_file": ("error", "this file could not be read; left out", "collect it again"),
@@ -81,7 +114,12 @@ class Findings:
             Finding(code, _KNOWN[code][0], count, self.first[code], _KNOWN[code][1], _KNOWN[code][2])
             for code, count in self.counts.items()
         ]
-        return sorted(found, key=lambda f: (-SEVERITIES.index(f.severity), f.code))
+        return in_order(found)
+
+
+def in_order(findings: list[Finding]) -> list[Finding]:
+    """Most severe first, then by code."""
+    return sorted(findings, key=lambda f: (-SEVERITIES.index(f.severity), f.code))
 
 
 def warning_counts(findings: list[Finding]) -> dict[str, int]:

@@ -20,6 +20,7 @@ from tracekit.errors import TraceError
 from tracekit.safety import sanitize
 
 from .decode import Decoder, Frames
+from .forgive import shallow
 from .quality import Finding, Findings
 from .stream import BLOCK, Stream
 
@@ -33,12 +34,16 @@ _EVENT = re.compile(r'\{\s*"(?:ph|name|cat|ts|pid|tid)"\s*:')
 
 @dataclass(frozen=True)
 class Events:
-    """What a file holds. `header` has the top-level keys beside `traceEvents`, wherever they stood."""
+    """What a file holds. `header` has the top-level keys beside `traceEvents`, wherever they stood.
+
+    `window_end_ns` is when the profiler says that it stopped, None where it does not.
+    """
 
     path: Path
     header: dict[str, Any]
     frames: Frames
     findings: list[Finding]
+    window_end_ns: int | None = None
 
 
 def read_events(path: Path) -> Events:
@@ -88,6 +93,8 @@ class _Reader:
         elif first == b"{":
             self._drop(1)
             self._read_keys()
+        elif not first:
+            raise TraceError(f"{self._name()}: the file is empty but for white space")
         else:
             raise TraceError(
                 f"{self._name()}: not a trace: it begins with {sanitize(self.buffer[:24].decode('utf-8', 'replace'))!r}"
@@ -111,14 +118,17 @@ class _Reader:
             if char == b",":
                 self._drop(1)
                 continue
-            key = self._value()
+            key = self._value() if char == b'"' else None
             if key is _END or (self.ended and not self.buffer):
                 self._truncated()
                 break
             if not isinstance(key, str) or self._next() != b":":
-                raise TraceError(f"{self._name()}: invalid JSON at byte {self._at():,}: a key was expected")
-            self._drop(1)
-            if key == "traceEvents" and self._next() == b"[":
+                if found or not self._skip_to_events():
+                    raise TraceError(f"{self._name()}: invalid JSON at byte {self._at():,}: a key was expected")
+                key = _EVENTS
+            else:
+                self._drop(1)
+            if key == _EVENTS and self._next() == b"[":
                 self._drop(1)
                 found = True
                 if not self._read_array():
@@ -128,9 +138,24 @@ class _Reader:
                 if value is _END:
                     self._truncated()
                     break
+                if key in self.header or key == _EVENTS:
+                    self.findings.add("duplicate_key", f"{sanitize(key)}, at byte {self._at():,}")
                 self.header[key] = value
         if not found:
-            raise TraceError(f"{self._name()}: not a profiler trace: it has no traceEvents")
+            raise TraceError(f"{self._name()}: not a profiler trace: it has no traceEvents (a list)")
+
+    def _skip_to_events(self) -> bool:
+        """Give up a header that is no JSON (torch 2.13 escapes nothing in metadata): go to where the events begin."""
+        where = f"at byte {self._at():,}"
+        while True:
+            match = _EVENTS_KEY.search(self.buffer)
+            if match:
+                self.findings.add("header_damaged", where)
+                self._drop(match.end())
+                return True
+            if self.ended or len(self.buffer) > _VALUE_LIMIT:
+                return False
+            self._fill()
 
     def _value(self) -> Any:
         """The JSON value at the front of the buffer, removed from it; `_END` when the file ends inside it."""
@@ -219,27 +244,45 @@ class _Reader:
 
     def _elements(self, text: str) -> tuple[bool, int]:
         """Take elements from `text`; whether the array closed, and how many characters were used."""
-        position = 0
+        position = after = 0  # `after`: where the element before ended, 0 where that is not known
         while True:
             while position < len(text) and text[position] in " \t\r\n,":
                 position += 1
             if position < len(text) and text[position] == "]":
                 return True, position + 1
-            try:
-                _, end = _ELEMENT.raw_decode(text, position)
-            except RecursionError:
-                raise TraceError(f"{self._name()}: nested too deeply at byte {self._at():,}") from None
-            except ValueError as error:
-                resume = _EVENT.search(text, position + 1)
-                if resume is None or getattr(error, "pos", 0) > resume.start():  # it may only be cut off here
-                    if not self.ended and len(text) - position > _VALUE_LIMIT:
-                        raise TraceError(f"{self._name()}: an event is larger than {_VALUE_LIMIT >> 20} MiB") from None
-                    return False, position
-                self.findings.add("bad_event", f"at byte {self._at() + position:,}")
-                position = resume.start()
-                continue
-            self.decoder.element(text[position:end])
+            if after and position < len(text) and "," not in text[after:position]:
+                self.findings.add("missing_comma", f"at byte {self._at() + position:,}")
+            element, end = self._element(text, position)
+            if not end:
+                return False, position
+            self.decoder.element(element)
             position = end
+            after = 0 if text[end - 1] in " \t\r\n," else end
+
+    def _element(self, text: str, position: int) -> tuple[str, int]:
+        """The element at `position` and where it ends; ("", 0) where that is not in `text`.
+
+        What is no JSON goes on to where the next event begins: the decoder mends it or counts it as lost.
+        """
+        try:
+            _, end = _ELEMENT.raw_decode(text, position)
+        except RecursionError:
+            try:
+                element, length = shallow(text[position:])
+            except ValueError:
+                return self._incomplete(text, position)
+            return element, position + length
+        except ValueError as error:
+            resume = _EVENT.search(text, position + 1)
+            if resume is None or getattr(error, "pos", 0) > resume.start():  # it may only be cut off here
+                return self._incomplete(text, position)
+            return text[position : resume.start()].rstrip(_SPACE.decode() + ","), resume.start()
+        return text[position:end], end
+
+    def _incomplete(self, text: str, position: int) -> tuple[str, int]:
+        if not self.ended and len(text) - position > _VALUE_LIMIT:
+            raise TraceError(f"{self._name()}: an event is larger than {_VALUE_LIMIT >> 20} MiB")
+        return "", 0
 
     # -- the buffer
 
@@ -275,8 +318,13 @@ class _Reader:
         """What was read. Raises TraceError when the file ended before it held a single event."""
         if not self.decoder.seen and "truncated" in self.findings.counts:
             raise TraceError(f"{self._name()}: the file ends at byte {self.offset:,}, before its first event")
-        return Events(self.stream.path, self.header, self.decoder.frames(), self.findings.listed())
+        frames = self.decoder.frames()
+        if not (frames.host.height or frames.device.height or frames.memory.height):
+            self.findings.add("no_events")
+        return Events(self.stream.path, self.header, frames, self.findings.listed(), self.decoder.window_end_ns)
 
 
 _END: Any = object()
+_EVENTS = "traceEvents"
+_EVENTS_KEY = re.compile(rb'"traceEvents"\s*:\s*(?=\[)')
 _COMPACT_CUTS = (b'},{"ph"', b'}, {"ph"', b'},{"name"', b'}, {"name"', b'},{"cat"', b'}, {"cat"')

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
+import zlib
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from isal import isal_zlib
 
@@ -18,6 +20,7 @@ BLOCK = 2 << 20
 _COMPRESSED = 256 << 10
 _DAMAGE: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub says an instance
 _BOMB_BYTES, _BOMB_RATIO = 32 << 20, 200  # traces compress 10 to 30 times
+_STEP = 1 << 10
 _GZIP = b"\x1f\x8b"
 _FOREIGN = {
     b"PK": "a zip archive: unpack it first",
@@ -38,7 +41,7 @@ class Stream(AbstractContextManager["Stream"]):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damage = ""
-        self._raw = _open_regular(path)
+        self._raw = open_regular(path)
         try:
             head = os.pread(self._raw.fileno(), 32, 0)
             if not head:
@@ -52,6 +55,7 @@ class Stream(AbstractContextManager["Stream"]):
         self._inflater = _inflater() if head.startswith(_GZIP) else None
         self._pending = b""
         self._taken = self._given = 0  # bytes, compressed and not
+        self._member = (0, 0)  # where the current member begins, in the same
 
     def read(self, size: int = BLOCK) -> bytes:
         """The next bytes, at most `size`; empty at the end, or where a damaged gzip stream ends."""
@@ -76,12 +80,13 @@ class Stream(AbstractContextManager["Stream"]):
                 self.damage = "bytes that are no gzip follow it"
                 return b""
             self._inflater = _inflater()
+            self._member = (self._taken, self._given)
         before = len(self._pending)
         try:
             part: bytes = self._inflater.decompress(self._pending, size)
         except _DAMAGE as error:
             self.damage = str(error)
-            return b""
+            return self._before_damage()
         self._pending = self._inflater.unused_data if self._inflater.eof else self._inflater.unconsumed_tail
         self._taken += before - len(self._pending)
         self._given += len(part)
@@ -90,6 +95,32 @@ class Stream(AbstractContextManager["Stream"]):
                 f"{sanitize(self.path)}: it inflates to more than {_BOMB_RATIO} times its size: too large to be a trace"
             )
         return part
+
+    def _before_damage(self) -> bytes:
+        """What still inflates after what was given: a bad checksum must not cost the block that it follows.
+
+        Slow and once: the member is inflated again, in small steps, a byte at a time where it breaks.
+        """
+        start, given = self._member
+        skip = self._given - given
+        self._raw.seek(start)
+        inflater = zlib.decompressobj(31)
+        found = bytearray()
+        step = _STEP
+        while data := self._raw.read(step):
+            before = inflater.copy()
+            try:
+                found += inflater.decompress(data)
+            except zlib.error:
+                if step == 1:
+                    break
+                inflater, step = before, 1
+                self._raw.seek(-len(data), os.SEEK_CUR)
+                continue
+            drop = min(skip, len(found))
+            del found[:drop]
+            skip -= drop
+        return bytes(found)
 
     def _more(self) -> bool:
         """Get compressed bytes; False at the end of the file, which is damage inside a member."""
@@ -106,8 +137,8 @@ def _inflater() -> Any:
     return isal_zlib.decompressobj(wbits=31)
 
 
-def _open_regular(path: Path) -> IO[bytes]:
-    """Open without blocking on a pipe, and refuse all but regular files."""
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open without blocking on a pipe. Raises TraceError for all but regular files, OSError when that fails."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except ValueError as error:  # a NUL in the name

@@ -64,7 +64,7 @@ def operators(host: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
         )
         table = table.join(main, on=keys, how="left", nulls_equal=True)
     return (
-        _plain(_shared(table))
+        plain(_shared(table))
         .select(*dict.fromkeys([*keys, "component"]), *_COSTS, "share")
         .sort(["self_ns", "name", "kind", *by], descending=[True] + [False] * (2 + len(by)))
     )
@@ -143,7 +143,7 @@ def _grouped(host: pl.DataFrame, keys: list[str], steps: int) -> pl.DataFrame:
             steps=pl.lit(0, dtype=pl.Int64), step_ns=whole.cast(pl.Float64), lo_ns=whole, hi_ns=whole
         )
     return (
-        _plain(_shared(table, "host_ns"))
+        plain(_shared(table, "host_ns"))
         .select(*keys, "calls", "host_ns", "device_ns", *_FORMULAS, "share", "steps", "step_ns", "lo_ns", "hi_ns")
         .sort(["host_ns", *keys], descending=[True] + [False] * len(keys))
     )
@@ -166,7 +166,7 @@ def kernels(device: pl.DataFrame) -> pl.DataFrame:
         min_ns=pl.col("dur_ns").min(),
         max_ns=pl.col("dur_ns").max(),
     )
-    return _plain(_shared(table, "total_ns")).sort(
+    return plain(_shared(table, "total_ns")).sort(
         ["total_ns", "name", "kind", "launch"], descending=[True, False, False, False]
     )
 
@@ -176,6 +176,10 @@ def devices(device: pl.DataFrame) -> pl.DataFrame:
 
     `sum_ns` exceeds `busy_ns` where work overlaps. The span is from the first to the last work of the recording.
     """
+
+    def timed(column: str) -> pl.Expr:
+        return pl.col(column).filter(pl.col("start_ns") != 0)  # a time of 0 is no time
+
     ends = device.sort("device", "start_ns").with_columns(end_ns=pl.col("start_ns") + pl.col("dur_ns"))
     return (
         ends.with_columns(new_ns=_newly_covered(("device",)))
@@ -184,9 +188,10 @@ def devices(device: pl.DataFrame) -> pl.DataFrame:
             calls=pl.len().cast(pl.Int64),
             sum_ns=pl.col("dur_ns").sum(),
             busy_ns=pl.col("new_ns").sum(),
-            span_ns=pl.col("end_ns").max() - pl.col("start_ns").min(),
+            span_ns=timed("end_ns").max() - timed("start_ns").min(),
         )
-        .with_columns(idle_ns=pl.col("span_ns") - pl.col("busy_ns"))
+        .with_columns(pl.col("span_ns").fill_null(0))
+        .with_columns(idle_ns=(pl.col("span_ns") - pl.col("busy_ns")).clip(0))
         .sort("device")
     )
 
@@ -232,6 +237,6 @@ def _shared(table: pl.DataFrame, column: str = "self_ns") -> pl.DataFrame:
     return table.with_columns(share=pl.when(total > 0).then(pl.col(column) / total).otherwise(0.0))
 
 
-def _plain(table: pl.DataFrame) -> pl.DataFrame:
+def plain(table: pl.DataFrame) -> pl.DataFrame:
     """Dictionary-encoded columns as text: tables are for people, and for whatever they do with them next."""
     return table.with_columns(cs.by_dtype(pl.Categorical, pl.Enum).cast(pl.String))

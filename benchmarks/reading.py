@@ -39,7 +39,7 @@ def peak_mb() -> float:
 
 def ours(tables: bool) -> Callable[[Path], None]:
     """Our reader, with every table if `tables`."""
-    from tracekit.analyze.study import Trace
+    from tracekit.analyze.trace import Trace
 
     def run(path: Path) -> None:
         trace = Trace(path)

@@ -15,7 +15,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 from rich.console import Console
 
-from tracekit.analyze.study import load_study
+from tracekit.analyze.load import load_study
 from tracekit.reports.html import write_html
 from tracekit.reports.terminal import print_report
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 import tracekit
-from tracekit.analyze.study import Study, Trace
+from tracekit.analyze.study import Study
+from tracekit.analyze.trace import Trace
 from tracekit.components import PALETTE
 from tracekit.safety import atomic_write, sanitize
 

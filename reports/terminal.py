@@ -38,7 +38,7 @@ def render(study: Study, width: int, top: int = 10) -> RenderableType:
         *_breakdowns(study, width),
         *_operators(study, width, top),
     ]
-    blocks += [_device(study), _failures(study), _findings(study.findings)]
+    blocks += [_device(study), _failures(study), findings_block(study.findings)]
     return Group(*(Padding(block, (0, 0, 1, 0)) for block in blocks if block is not None))
 
 
@@ -281,7 +281,8 @@ def _failures(study: Study) -> RenderableType | None:
     return _titled("Points that did not finish", out)
 
 
-def _findings(findings: Sequence[Finding]) -> RenderableType | None:
+def findings_block(findings: Sequence[Finding]) -> RenderableType | None:
+    """The data-quality block, the same wherever findings are shown; None where there is nothing to say."""
     if not findings:
         return None
     lines = [Text("Data quality", style="bold")]

@@ -43,7 +43,7 @@ def test_import_tracekit_loads_the_standard_library_only() -> None:
 
 def test_analysis_loads_no_torch_and_terminal_no_altair() -> None:
     assert not {"torch", "transformers", "altair", "pandas"} & loaded(
-        "import tracekit.analyze.study, tracekit.reports.terminal"
+        "import tracekit.analyze.load, tracekit.reports.terminal"
     )
 
 

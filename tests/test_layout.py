@@ -97,7 +97,7 @@ def test_the_wheel_works_away_from_the_checkout(distributions: Path, tmp_path: P
     with zipfile.ZipFile(next(distributions.glob("*.whl"))) as wheel:
         wheel.extractall(site)
     code = (
-        "import tracekit.cli, tracekit.collect.models, tracekit.analyze.study, tracekit.reports.page as page\n"
+        "import tracekit.cli, tracekit.collect.models, tracekit.analyze.load, tracekit.reports.page as page\n"
         "page.environment().get_template('open.html.j2'); page.static('vega.min.js')\n"
         "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'tracekit'), sep='\\n')"
     )

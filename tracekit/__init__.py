@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _LAZY = {
-    "load": "tracekit.analyze.study",
+    "load": "tracekit.analyze.load",
     "Study": "tracekit.analyze.study",
-    "Trace": "tracekit.analyze.study",
+    "Trace": "tracekit.analyze.trace",
     "annotate": "tracekit.collect.annotate",
     "sweep": "tracekit.collect.sweep",
     "write_html": "tracekit.reports.html",
@@ -23,7 +23,9 @@ _LAZY = {
 __all__ = ["Point", "Study", "Trace", "TracekitError", "__version__", "annotate", "load", "sweep", "write_html"]
 
 if TYPE_CHECKING:
-    from tracekit.analyze.study import Study, Trace, load
+    from tracekit.analyze.load import load
+    from tracekit.analyze.study import Study
+    from tracekit.analyze.trace import Trace
     from tracekit.collect.annotate import annotate
     from tracekit.collect.sweep import sweep
     from tracekit.errors import TracekitError

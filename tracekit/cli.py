@@ -16,7 +16,7 @@ import tracekit
 from tracekit.errors import EXIT_INTERRUPTED, EXIT_USAGE, TracekitError
 from tracekit.safety import sanitize
 
-COMMANDS = ("collect", "report", "open", "models")
+COMMANDS = ("collect", "report", "check", "open", "models")
 
 
 class _Parser(argparse.ArgumentParser):

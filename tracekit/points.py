@@ -23,6 +23,7 @@ from tracekit.errors import TraceError
 from tracekit.safety import safe_filename, sanitize
 
 SCHEMA = 1
+UNKNOWN = "unknown"  # a setting of a trace that somebody else collected
 TRACE_SUFFIX = ".pt.trace.json.gz"
 FAILED_SUFFIX = ".failed.json"
 _HEADER_KEY = re.compile(rb'\s*\{\s*"tracekit"\s*:\s*')
@@ -69,7 +70,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """One unprofiled latency measurement of one step. `run_delay_ns`: time spent runnable but waiting for a core."""
 
     wall_ns: int
-    cpu_ns: int
+    cpu_ns: int | None
     run_delay_ns: int | None = None
     sweep: str = ""
     round: int = 0

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tracekit.analyze.study import Trace
+from tracekit.analyze.trace import Trace
 
 Event = dict[str, Any]
 Spans = Callable[..., Event]

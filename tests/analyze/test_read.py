@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 
 from tracekit.analyze import read as reader
 from tracekit.analyze import stream
-from tracekit.analyze.forgive import nanoseconds
+from tracekit.analyze.forgive import nanoseconds, shallow
 from tracekit.analyze.read import read_events
 from tracekit.errors import TraceError
 
@@ -241,7 +241,7 @@ def test_names_survive(write: Writer, span: Spans, name: str) -> None:
         (b"PK\x03\x04zip", "a zip archive"),
         ("{}".encode("utf-16"), "UTF-16"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
-        (b'{"traceEvents": ' + b"[" * 3000, "nested too deeply"),
+        (b'{"traceEvents": ' + b"[" * 3000, "before its first event"),
     ],
 )
 def test_what_is_no_trace(tmp_path: Path, data: bytes, reason: str) -> None:
@@ -278,7 +278,7 @@ def test_cut_gzip_is_data_up_to_the_cut(span: Spans, write: Writer, tmp_path: Pa
     assert {f.code for f in result.findings} == {"truncated", "gzip_damaged"}
 
 
-@pytest.mark.parametrize("broken", ['{"ph":"X","name":"a"b"}', '{"ph":"X","dur":N/A}', '{"ph":"X",}', '{"ph":"X"', "?"])
+@pytest.mark.parametrize("broken", ['{"ph":"X","name":"a"b"}', '{"ph":"X",}', '{"ph":"X"', "?"])
 @pytest.mark.parametrize("separator", [",", ",\n  "])
 def test_a_broken_event_costs_itself_and_nothing_else(span: Spans, tmp_path: Path, broken: str, separator: str) -> None:
     good = [json.dumps(span(f"op{i}", 10 * i, 1)) for i in range(6)]
@@ -311,3 +311,59 @@ def test_a_gzip_bomb_is_refused(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b'{"traceEvents":[' + b" " * (48 << 20), 9))
     with pytest.raises(TraceError, match="too large to be a trace"):
         read_events(path)
+
+
+def test_what_can_be_mended_is_kept_and_said(span: Spans, tmp_path: Path) -> None:
+    """Bare words that are no JSON, control characters, bytes that are no UTF-8, lost commas, absurd nesting."""
+    good = json.dumps(span("good", 0, 1))
+    cases = {
+        "bad_value": good.replace('"args": {}', '"args": {"a, N/A": N/A, "b": [inf, -inf, nan]}'),
+        "bad_text": good.replace("good", "g\x01od"),
+    }
+    for code, text in cases.items():
+        path = tmp_path / f"{code}.json"
+        path.write_text('{"traceEvents":[' + ",".join([good, text, good]) + "]}")
+        events = read_events(path)
+        assert events.frames.host["dur_ns"].to_list() == [1000] * 3
+        assert [(f.code, f.count) for f in events.findings] == [(code, 1)]
+    path.write_bytes(b'{"traceEvents":[' + good.replace("good", "g?d").encode().replace(b"?", b"\xff\xfe") + b"]}")
+    events = read_events(path)
+    assert (events.frames.host["dur_ns"].to_list(), events.findings[0].code) == ([1000], "bad_text")
+    path.write_text('{"traceEvents":[' + f"{good}{good}\n{good}" + "]}")
+    events = read_events(path)
+    assert (events.frames.host.height, events.findings[0].code, events.findings[0].count) == (3, "missing_comma", 2)
+
+
+def test_a_broken_header_does_not_cost_the_events(span: Spans, tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    events = json.dumps([span("a", 0, 1)])
+    path.write_text('{"schemaVersion": 1, "note": "a"b", "traceEvents": ' + events + ', "after": 3}')
+    read = read_events(path)
+    assert (read.frames.host.height, read.header) == (1, {"schemaVersion": 1, "note": "a", "after": 3})
+    assert [f.code for f in read.findings] == ["header_damaged"]
+    path.write_text('{"traceEvents": "x", "traceEvents": ' + events + "}")
+    assert [f.code for f in read_events(path).findings] == ["duplicate_key"]
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_a_bad_checksum_costs_nothing(span: Spans, write: Writer, members: int, tmp_path: Path) -> None:
+    text = write([span(f"op{i}", i * 10, 5) for i in range(2000)]).read_bytes()
+    parts = [text[i * len(text) // members : (i + 1) * len(text) // members] for i in range(members)]
+    data = b"".join(map(gzip.compress, parts))
+    path = tmp_path / "t.json.gz"
+    path.write_bytes(data[:-8] + bytes(4) + data[-4:])
+    events = read_events(path)
+    assert events.frames.host.height == 2000
+    assert [f.code for f in events.findings] == ["gzip_damaged"]
+
+
+def test_absurd_nesting_is_cut_and_the_rest_kept() -> None:
+    deep = '{"a": ' * 10**6 + "1" + "}" * 10**6
+    text, length = shallow('{"name": "x}", "args": ' + deep + ', "ts": 5} , {"name": "next"}')
+    value = json.loads(text)
+    assert (value["name"], value["ts"], length) == ("x}", 5, len(deep) + 33)
+    for _ in range(63):
+        value = value.get("args") or value["a"]
+    assert value == {"a": None}
+    with pytest.raises(ValueError, match="does not end"):
+        shallow("[[[1]]")

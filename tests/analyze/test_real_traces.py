@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tracekit.analyze.study import Trace
+from tracekit.analyze.trace import Trace
 
 # file: host operators, their busy ns, device events, device sum, device union, orphans, orphans' ns
 TRUTH = {

@@ -12,7 +12,9 @@ import pytest
 import tracekit
 from tracekit import points
 from tracekit.analyze import curves
-from tracekit.analyze.study import Study, Trace, load, load_study
+from tracekit.analyze.load import load, load_study
+from tracekit.analyze.study import Study
+from tracekit.analyze.trace import Trace
 from tracekit.errors import TraceError
 from tracekit.points import Identity, PeakMemory, Point, Sample, Trial
 

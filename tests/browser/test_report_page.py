@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tracekit import points
-from tracekit.analyze.study import load_study
+from tracekit.analyze.load import load_study
 from tracekit.points import Identity, PeakMemory, Point
 from tracekit.reports.html import write_html
 

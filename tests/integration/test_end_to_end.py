@@ -10,7 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tracekit.analyze.study import Study, load_study
+from tracekit.analyze.load import load_study
+from tracekit.analyze.study import Study
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

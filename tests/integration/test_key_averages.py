@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tracekit.analyze.study import Trace
+from tracekit.analyze.trace import Trace
 
 torch = pytest.importorskip("torch")
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import tracekit
-from tracekit.analyze.study import Trace
+from tracekit.analyze.trace import Trace
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -10,7 +10,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tracekit.analyze.study import Study, load_study
+from tracekit.analyze.load import load_study
+from tracekit.analyze.study import Study
 from tracekit.components import COLOURS
 from tracekit.reports import charts, page
 from tracekit.reports.breakdown import host_time

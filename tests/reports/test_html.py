@@ -14,7 +14,9 @@ import polars as pl
 import pytest
 
 from tracekit import points
-from tracekit.analyze.study import Study, Trace, load, load_study
+from tracekit.analyze.load import load, load_study
+from tracekit.analyze.study import Study
+from tracekit.analyze.trace import Trace
 from tracekit.points import Identity, PeakMemory, Point
 from tracekit.reports import page
 from tracekit.reports.html import _SCRIPTS, render, write_html

@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from tracekit import points
-from tracekit.analyze.study import Study, load, load_study
+from tracekit.analyze.load import load, load_study
+from tracekit.analyze.study import Study
 from tracekit.points import Identity, Point
 from tracekit.reports.terminal import print_report
 

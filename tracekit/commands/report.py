@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from tracekit.errors import EXIT_OK, UsageError
 
+from . import reading
+
 if TYPE_CHECKING:
     from tracekit.analyze.study import Study
 
@@ -26,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write one offline HTML file (default: report.html beside the traces)",
     )
+    reading.add_options(parser)
     parser.add_argument("--top", type=_positive, default=10, metavar="N", help="operators to list (default: 10)")
 
 
@@ -39,9 +42,9 @@ def _positive(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Load, then show or write."""
     paths, html = _inputs(args)
-    from tracekit.analyze.study import load_study
+    from tracekit.analyze.load import load_study
 
-    study = load_study(paths)
+    study = load_study(paths, reading.reading(args))
     if args.json:
         from tracekit.reports.envelope import envelope, study_tables
 

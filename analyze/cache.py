@@ -1,0 +1,113 @@
+"""Parsed events on disk: the second look at a trace does not parse it again.
+
+One folder per file content and tool version in the user's cache directory (TRACEKIT_CACHE_DIR, else the system's
+place), written aside and moved into place whole, so that two writers cannot meet; the longest unused go first when all
+exceed LIMIT_BYTES. It may be deleted at any time. Nothing of it is trusted to be there or to be sound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import platformdirs
+import polars as pl
+
+import tracekit
+from tracekit.errors import TraceError
+
+from .decode import Frames
+from .quality import Finding
+from .read import Events, read_events
+from .stream import open_regular
+
+FORMAT = 1  # of the frames and findings: raise it with any change of the reader that tracekit's version does not tell
+LIMIT_BYTES = 4 << 30
+_SMALLEST = 64 << 10  # smaller files are parsed in less time than it takes to look
+_ABOUT = "about.json"
+
+
+def directory() -> Path:
+    """Where the cache is, or would be."""
+    return Path(os.environ.get("TRACEKIT_CACHE_DIR") or platformdirs.user_cache_dir("tracekit")) / "events"
+
+
+def load_events(path: Path, cache: bool = True) -> Events:
+    """As `read_events`, from the cache where it has this content, and into it where not."""
+    entry = _entry(path) if cache else None
+    if entry is None:
+        return read_events(path)
+    found = _read(entry, path)
+    if found is None:
+        found = read_events(path)
+        with contextlib.suppress(OSError, ValueError):  # a full disk, a header that is no JSON: then without
+            _write(entry, found)
+            _evict(entry)
+    return found
+
+
+def _entry(path: Path) -> Path | None:
+    """The folder for this content; None for what is not cached: small, special or unreadable files."""
+    try:
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size < _SMALLEST:
+                return None
+            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except (OSError, TraceError):
+        return None
+    return directory() / f"{tracekit.__version__}-{FORMAT}-{digest}"
+
+
+def _read(entry: Path, path: Path) -> Events | None:
+    try:
+        about = json.loads((entry / _ABOUT).read_bytes())
+        frames = Frames(**{f.name: pl.read_parquet(entry / f"{f.name}.parquet") for f in fields(Frames)})
+        findings = [Finding(**one) for one in about["findings"]]
+        events = Events(path, about["header"], frames, findings, about["window_end_ns"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, pl.exceptions.PolarsError):
+        shutil.rmtree(entry, ignore_errors=True)
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(entry)  # its last use
+    return events
+
+
+def _write(entry: Path, events: Events) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=entry.parent))
+    try:
+        for f in fields(Frames):
+            getattr(events.frames, f.name).write_parquet(
+                aside / f"{f.name}.parquet", compression="lz4", statistics=False
+            )
+        findings = [asdict(one) for one in events.findings]
+        about = {"header": events.header, "findings": findings, "window_end_ns": events.window_end_ns}
+        (aside / _ABOUT).write_text(json.dumps(about))
+        aside.rename(entry)
+    except OSError:
+        if not entry.is_dir():  # else another writer was first
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _evict(newest: Path) -> None:
+    """Remove the longest unused entries, and leftovers of writers that died, until the rest fits."""
+    room = LIMIT_BYTES - _size(newest)
+    others = sorted((p for p in newest.parent.iterdir() if p != newest), key=lambda p: p.stat().st_mtime, reverse=True)
+    for entry in others:
+        room -= _size(entry)
+        if room < 0:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _size(entry: Path) -> int:
+    return sum(file.stat().st_size for file in entry.iterdir())

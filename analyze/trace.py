@@ -1,0 +1,205 @@
+"""Trace: the lazy face of one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from tracekit import points as pt
+from tracekit.points import Point
+from tracekit.rules import NO_RULES, Rules
+
+from . import memory, soundness, tables
+from .attribute import attributed
+from .cache import load_events
+from .flops import operator_costs
+from .launches import device_operators
+from .nest import Nesting, self_times, sweep
+from .quality import Finding, Findings, in_order
+from .ranges import NO_MODULES
+from .read import Events
+
+
+class Trace:
+    """One trace file, read on first use. Every table is a method and returns a polars frame (see `tables`).
+
+    Raises TraceError when the file is no trace, FileNotFoundError when it is absent.
+    """
+
+    def __init__(
+        self, path: Path | str, point: Point | None = None, rules: Rules = NO_RULES, cache: bool = True, label: str = ""
+    ) -> None:
+        self.path = Path(path)
+        self.label = label or self.path.name  # what tables call a trace that has no point
+        self.rules = rules
+        self._cache = cache
+        self._point = point
+
+    @cached_property
+    def events(self) -> Events:
+        """The file's events and header as read, times in ns of the file's own era."""
+        return load_events(self.path, self._cache)
+
+    @cached_property
+    def point(self) -> Point | None:
+        """What the file, or the user, says of it; None for a trace of which nobody says anything."""
+        if self._point is None and "tracekit" in self.events.header:
+            try:
+                return msgspec.convert(self.events.header["tracekit"], Point, strict=False)
+            except msgspec.MsgspecError:
+                return None
+        return self._point
+
+    def say(self, point: Point) -> None:
+        """Take what the user says of a trace that says nothing of itself."""
+        self._point = point
+        self.__dict__.pop("point", None)  # forget that nobody had said anything
+
+    @cached_property
+    def _analysed(self) -> _Analysed:
+        return _analyse(self.events, self.rules)
+
+    @property
+    def host(self) -> pl.DataFrame:
+        """Host events in the order of `nest.sweep_order`, with what is known of each.
+
+        Added columns: self_ns, outermost, step, phase, component, part, layer, forward_row (of the operator whose
+        backward this is), device_ns (of the work that its own calls launched), flops and bytes (null: unknown).
+        """
+        return self._analysed.host
+
+    @property
+    def device(self) -> pl.DataFrame:
+        """Device work with `launch` and the `row` of the operator in `host` that launched it."""
+        return self._analysed.device
+
+    @property
+    def range_source(self) -> str:
+        """Where components come from: "tracekit" ranges, "modules" (nn.Module frames), "annotations", "" (nowhere)."""
+        return self._analysed.source
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What to know about this file's quality, most severe first."""
+        findings = Findings()
+        if "tracekit" in self.events.header and self.point is None:
+            findings.add("header_damaged")
+        if self.point is not None and self.point.schema > pt.SCHEMA:
+            findings.add("newer_schema", f"schema {self.point.schema}")
+        if not self.events.frames.operators.height:
+            findings.add("no_host_events")
+        elif (self.host["part"] == NO_MODULES).any():
+            findings.add("no_ranges")
+        return in_order([*self.events.findings, *findings.listed(), *self._analysed.findings])
+
+    @property
+    def steps_count(self) -> int:
+        """How many profiled steps (`ProfilerStep#N`) the trace holds."""
+        return self.host["step"].n_unique() - int(self.host["step"].has_nulls()) if self.host.height else 0
+
+    @property
+    def busy_ns(self) -> int:
+        """Union over host threads of operators, annotations, runtime calls and Python frames."""
+        return int(self.host["self_ns"].sum())
+
+    @property
+    def operator_busy_ns(self) -> int:
+        """Union over host threads of operators alone."""
+        return tables.union_ns(self.events.frames.host.filter(pl.col("kind") == "operator"), ("thread",))
+
+    @property
+    def device_ns(self) -> int:
+        """Sum of all device work (kernels, copies, sets)."""
+        return int(self.events.frames.device["dur_ns"].sum())
+
+    @property
+    def device_busy_ns(self) -> int:
+        """Union per device of all device work: less than the sum where work overlaps."""
+        return tables.union_ns(self.events.frames.device, ("device",))
+
+    def operators(self, by: Sequence[str] = (), top: int | None = None) -> pl.DataFrame:
+        """Cost per operator; see `tables.operators`. `top`: that many rows and a row `rest`."""
+        host = self.host
+        if "shapes" in by:
+            shapes = self._analysed.operators.select("row", "shapes")
+            host = host.with_columns(row=pl.int_range(pl.len(), dtype=pl.Int64)).join(
+                shapes, on="row", how="left", maintain_order="left"
+            )
+        table = tables.operators(host, by)
+        return table if top is None else tables.top(table, top)
+
+    def components(self) -> pl.DataFrame:
+        """Cost per phase, component and part; see `tables.components`."""
+        return tables.components(self.host, self.device, self.steps_count)
+
+    def layers(self) -> pl.DataFrame:
+        """Cost per phase, layer and component; see `tables.layers`."""
+        return tables.layers(self.host, self.steps_count)
+
+    def steps(self) -> pl.DataFrame:
+        """The profiled steps; see `tables.steps`."""
+        return tables.steps(self.host)
+
+    def kernels(self) -> pl.DataFrame:
+        """Device work per name; see `tables.kernels`."""
+        return tables.kernels(self.device)
+
+    def devices(self) -> pl.DataFrame:
+        """Busy and idle time per device; see `tables.devices`."""
+        return tables.devices(self.device)
+
+    def device_launches(self) -> pl.DataFrame:
+        """Device time by what is known of its launch; see `tables.device_launches`."""
+        return tables.device_launches(self.device)
+
+    def memory(self) -> pl.DataFrame:
+        """Allocated bytes over time; see `memory.timeline`."""
+        return memory.timeline(self.events.frames.memory)
+
+    def memory_peaks(self) -> pl.DataFrame:
+        """The moment of most memory per device; see `memory.peaks`."""
+        return memory.peaks(self.events.frames.memory)
+
+    def live_at_peak(self) -> pl.DataFrame:
+        """What was live at each device's peak; see `memory.live_at_peak`."""
+        frames, found = self.events.frames, self._analysed
+        columns = self.host.select("phase", "component", "part", "layer")[found.operators["row"]]
+        return memory.live_at_peak(frames.memory, frames.threads, found.operators.hstack(columns), found.nesting)
+
+    def _repr_html_(self) -> str:
+        return str(self.components()._repr_html_())
+
+
+@dataclass(frozen=True)
+class _Analysed:
+    """What all tables are made from. `operators` are those of `host`, with `row` and arguments; `nesting` is theirs."""
+
+    host: pl.DataFrame
+    device: pl.DataFrame
+    source: str
+    operators: pl.DataFrame
+    nesting: Nesting
+    findings: list[Finding]
+
+
+def _analyse(events: Events, rules: Rules) -> _Analysed:
+    frames, host = events.frames, events.frames.host
+    operators = frames.operators.hstack(host[frames.operators["row"]])
+    nesting = sweep(operators)
+    host, source = attributed(host, operators, frames.modules, rules)
+    device = device_operators(frames.device, host, frames.launches, operators, nesting)
+    work = device.filter(pl.col("row").is_not_null()).group_by("row").agg(device_ns=pl.col("dur_ns").sum())
+    cost = operators.select("row").hstack(operator_costs(operators, nesting.parent))
+    rows = pl.select(row=pl.int_range(host.height, dtype=pl.Int64))
+    for table in (work, cost):
+        rows = rows.join(table, on="row", how="left", maintain_order="left")
+    self_ns, parent = self_times(host)
+    host = host.with_columns(rows["device_ns"].fill_null(0), rows["flops"], rows["bytes"], self_ns=pl.Series(self_ns))
+    host_said = soundness.host_findings(host, parent, events.window_end_ns).listed()
+    findings = [*host_said, *soundness.device_findings(device, host, frames.launches).listed()]
+    return _Analysed(tables.with_outermost(host), device, source, operators, nesting, findings)

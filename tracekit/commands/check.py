@@ -1,0 +1,43 @@
+"""`tracekit check`: is a trace sound, and what can it tell?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tracekit.errors import EXIT_FAILED, EXIT_OK, UsageError
+
+from . import reading
+
+SUMMARY = "say what a trace is, what it can and cannot tell, and what is wrong with it"
+EXAMPLES = ("tracekit check trace.json.gz", "tracekit check trace.json.gz --strict --json")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("path", metavar="FILE", type=Path, help="a trace file (.json, .json.gz)")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if there is any warning or error")
+    reading.add_options(parser, folders=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, judge, print."""
+    if args.path.is_dir():
+        raise UsageError(
+            f"{args.path} is a folder: name a trace file, or see a folder with: tracekit report {args.path}"
+        )
+    from tracekit.analyze.facts import facts
+    from tracekit.analyze.quality import warning_counts
+
+    trace = reading.reading(args).trace(args.path)
+    if args.json:
+        from tracekit.reports.envelope import envelope
+
+        print(envelope("check", [str(args.path)], trace.findings, facts=facts(trace)))
+    elif not args.quiet:
+        from rich.console import Console
+
+        from tracekit.reports.checkup import print_checkup
+
+        print_checkup(trace, Console(highlight=False))
+    return EXIT_FAILED if args.strict and warning_counts(trace.findings) else EXIT_OK
