@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -58,11 +59,12 @@ class Decoder:
         self._odd: dict[str, list[Odd]] = {}
         self._marks: list[Mark] = []  # begins and ends, paired once all are known
 
-    def block(self, data: bytes) -> bool:
+    def block(self, data: memoryview) -> bool:
         """Take a block of whole events, commas between; False, and nothing taken, when it is no such thing."""
-        body = b"[" + data.lstrip(_SEPARATORS) + b"]"
+        start = next((at for at, char in enumerate(data) if char not in _SEPARATORS), len(data))
+        body = b"".join((b"[", data[start:], b"]"))  # one copy: a new page costs as much as decoding what is on it
         try:
-            if self._take(_STRICT.decode(body), data):
+            if self._take(_STRICT.decode(body), body):
                 return True
         except (msgspec.MsgspecError, RecursionError):
             pass
@@ -86,7 +88,7 @@ class Decoder:
     def _take(self, decoded: list[Any], block: bytes) -> bool:
         """Sort strictly decoded events into frames; False when a key is given twice or a time is not a plain number."""
         durs = [e.dur for e in decoded]
-        if block.count(b'"ts"') != len(decoded) or block.count(b'"dur"') != len(decoded) - durs.count(None):
+        if not _counts(block, b'"ts"', len(decoded)) or not _counts(block, b'"dur"', len(decoded) - durs.count(None)):
             return False  # a key given twice: typed decoding would keep the last in silence
         starts = _starts(block, decoded)
         if starts is None:
@@ -111,13 +113,13 @@ class Decoder:
         if category in ev.HOST_KINDS:
             kind = ev.HOST_KINDS[category]
             if kind in ev.SIDES:
-                self._sides[kind].append(ev.SIDES[kind].frame(rows, self._host.height))
-            self._host.append(ev.host_frame(rows, kind, starts, durs, self._threads))
+                self._sides[kind].append(ev.SIDES[kind].columns(rows, self._host.height))
+            self._host.append(ev.host_columns(rows, kind, starts, durs, self._threads))
         elif category in ev.DEVICE_KINDS:
-            self._device.append(ev.device_frame(rows, ev.DEVICE_KINDS[category], starts, durs))
+            self._device.append(ev.device_columns(rows, ev.DEVICE_KINDS[category], starts, durs))
         else:
             kept = [i for i, row in enumerate(rows) if row.name == "[memory]"]
-            self._memory.append(ev.memory_frame([rows[i] for i in kept], starts[kept]))
+            self._memory.append(ev.memory_columns([rows[i] for i in kept], starts[kept]))
 
     def element(self, text: str) -> None:
         """One element, read on its own."""
@@ -190,10 +192,16 @@ class _Columns:
         self._schema = schema
         self._parts: dict[str, list[pl.Series]] = {name: [] for name in schema}
 
-    def append(self, frame: pl.DataFrame) -> None:
-        self.height += frame.height
+    def append(self, columns: ev.Columns) -> None:
+        """Add rows; columns of the schema that are not given are null."""
+        series = {name: pl.Series(name, values, dtype=self._schema[name]) for name, values in columns.items()}
+        height = len(next(iter(series.values())))
+        self.height += height
         for name, parts in self._parts.items():
-            parts.append(frame[name])
+            missing = name not in series
+            parts.append(
+                pl.Series(name, [None], self._schema[name]).new_from_index(0, height) if missing else series[name]
+            )
 
     def take(self, name: str) -> pl.Series:
         """One whole column."""
@@ -212,6 +220,18 @@ def _numbered(threads: dict[tuple[int, int], int]) -> tuple[pl.DataFrame, ev.Int
     number[[threads[name] for name in names]] = np.arange(len(names))
     schema = {"thread": pl.Int32, "pid": pl.Int64, "tid": pl.Int64}
     return pl.DataFrame([(i, *name) for i, name in enumerate(names)], schema=schema, orient="row"), number
+
+
+def _counts(block: bytes, key: bytes, expected: int) -> bool:
+    """Whether `key` occurs `expected` times. Quick: four bytes at a time, which only finds too many, never too few."""
+    if len(block) < 8:
+        return block.count(key) == expected
+    word = int.from_bytes(key[:4], sys.byteorder)
+    found = 0
+    for shift in range(4):
+        aligned = np.frombuffer(block, dtype=np.uint32, offset=shift, count=(len(block) - shift) // 4)
+        found += int(np.count_nonzero(aligned == word))
+    return found == expected or block.count(key) == expected
 
 
 def _starts(block: bytes, decoded: list[Any]) -> ev.Int64s | None:

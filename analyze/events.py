@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import operator
-import re
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
 _RAW_NONE = msgspec.Raw(b"")
-_VALUED = re.compile("conv|fft")
 
 
 class HostArgs(msgspec.Struct, frozen=True, gc=False, rename={"ev_idx": "Ev Idx", "module_id": "Python module id"}):
@@ -221,29 +219,34 @@ def to_ns(us: list[float]) -> Int64s:
     return whole.astype(np.int64) * 1000 + np.rint((values - whole) * 1000).astype(np.int64)
 
 
-def host_frame(
+Columns = dict[str, Any]  # values by column, of one length; a column that is not there is null throughout
+
+
+def host_columns(
     events: list[Any], kind: str, start: Int64s, dur: Int64s, threads: dict[tuple[int, int], int]
-) -> pl.DataFrame:
-    """Columns (HOST_SCHEMA) of host events of one kind; `start` and `dur` in nanoseconds, aligned with `events`.
+) -> Columns:
+    """Columns of HOST_SCHEMA of host events of one kind; `start` and `dur` in nanoseconds, aligned with `events`.
 
     `threads` numbers the (pid, tid) pairs, and learns new ones.
     """
-    columns: dict[str, Any] = {
-        "kind": pl.repeat(kind, len(events), dtype=KINDS, eager=True),
+    where = list(zip([e.pid for e in events], [e.tid for e in events], strict=True))
+    for pair in set(where) - threads.keys():
+        threads[pair] = len(threads)
+    indices = [-1] * len(events) if kind == "runtime" else [e.args.ev_idx for e in events]
+    return {
+        "kind": _kinds(kind, len(events)),
         "name": [e.name for e in events],
         "start_ns": start,
         "dur_ns": dur,
-        "thread": [threads.setdefault((e.pid, e.tid), len(threads)) for e in events],
+        "thread": [threads[pair] for pair in where],
+        "ev_idx": [-1 if index is None else index for index in indices],
     }
-    if kind != "runtime":
-        columns["ev_idx"] = [e.args.ev_idx for e in events]
-    return _frame(columns, HOST_SCHEMA).with_columns(pl.col("ev_idx").fill_null(-1))
 
 
-def operator_frame(events: list[Any], first_row: int) -> pl.DataFrame:
-    """Columns (OPERATOR_SCHEMA) of operators, whose rows in the host frame begin at `first_row`."""
+def operator_columns(events: list[Any], first_row: int) -> Columns:
+    """Columns of OPERATOR_SCHEMA of operators, whose rows in the host frame begin at `first_row`."""
     args = [e.args for e in events]
-    columns = {
+    return {
         "row": np.arange(first_row, first_row + len(events)),
         "external_id": [a.external_id for a in args],
         "sequence": [a.sequence for a in args],
@@ -251,21 +254,20 @@ def operator_frame(events: list[Any], first_row: int) -> pl.DataFrame:
         "shapes": [_compact(bytes(a.shapes)) for a in args],
         "dtypes": [_compact(bytes(a.dtypes)) for a in args],
         # Only the cost of convolutions and Fourier transforms depends on values (stride, groups, dimensions).
-        "concrete": [_compact(bytes(e.args.concrete)) if _VALUED.search(e.name) else None for e in events],
+        "concrete": [_compact(bytes(e.args.concrete)) if "conv" in e.name or "fft" in e.name else None for e in events],
     }
-    return _frame(columns, OPERATOR_SCHEMA)
 
 
-def launch_frame(events: list[Any], first_row: int) -> pl.DataFrame:
-    """Columns (LAUNCH_SCHEMA) of runtime calls, whose rows in the host frame begin at `first_row`."""
+def launch_columns(events: list[Any], first_row: int) -> Columns:
+    """Columns of LAUNCH_SCHEMA of runtime calls, whose rows in the host frame begin at `first_row`."""
     rows = np.arange(first_row, first_row + len(events))
-    return _frame({"row": rows, "correlation": [e.args.correlation for e in events]}, LAUNCH_SCHEMA)
+    return {"row": rows, "correlation": [e.args.correlation for e in events]}
 
 
-def module_frame(events: list[Any], first_row: int) -> pl.DataFrame:
-    """Columns (MODULE_SCHEMA) of those Python frames, of rows from `first_row`, that are a module's."""
+def module_columns(events: list[Any], first_row: int) -> Columns:
+    """Columns of MODULE_SCHEMA of those Python frames, of rows from `first_row`, that are a module's."""
     found = [(row, e.args.module_id) for row, e in enumerate(events, first_row) if e.args.module_id is not None]
-    return pl.DataFrame(found, schema=MODULE_SCHEMA, orient="row")
+    return {"row": [row for row, _ in found], "module_id": [number for _, number in found]}
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -274,11 +276,11 @@ def _compact(raw: bytes) -> str | None:
     return msgspec.json.format(raw, indent=-1).decode("utf-8", "replace") if raw else None
 
 
-def device_frame(events: list[Any], kind: str, start: Int64s, dur: Int64s) -> pl.DataFrame:
-    """Columns (DEVICE_SCHEMA) of device work of one kind. Where args name no device, the pid is the device."""
+def device_columns(events: list[Any], kind: str, start: Int64s, dur: Int64s) -> Columns:
+    """Columns of DEVICE_SCHEMA of device work of one kind. Where args name no device, the pid is the device."""
     args = [e.args for e in events]
-    columns = {
-        "kind": pl.repeat(kind, len(events), dtype=KINDS, eager=True),
+    return {
+        "kind": _kinds(kind, len(events)),
         "name": [e.name for e in events],
         "start_ns": start,
         "dur_ns": dur,
@@ -288,13 +290,12 @@ def device_frame(events: list[Any], kind: str, start: Int64s, dur: Int64s) -> pl
         "external_id": [a.external_id for a in args],
         "bytes": [a.size for a in args],
     }
-    return _frame(columns, DEVICE_SCHEMA)
 
 
-def memory_frame(events: list[Any], start: Int64s) -> pl.DataFrame:
-    """Columns (MEMORY_SCHEMA) of `[memory]` instants."""
+def memory_columns(events: list[Any], start: Int64s) -> Columns:
+    """Columns of MEMORY_SCHEMA of `[memory]` instants."""
     args = [e.args for e in events]
-    columns = {
+    return {
         "time_ns": start,
         "pid": [e.pid for e in events],
         "tid": [e.tid for e in events],
@@ -305,26 +306,21 @@ def memory_frame(events: list[Any], start: Int64s) -> pl.DataFrame:
         "total_bytes": [a.total for a in args],
         "ev_idx": [a.ev_idx for a in args],
     }
-    return _frame(columns, MEMORY_SCHEMA)
 
 
-def _frame(columns: dict[str, Any], schema: dict[str, Any]) -> pl.DataFrame:
-    """A frame of `schema` whatever columns are given: those absent are null."""
-    frame = pl.DataFrame(columns, schema_overrides={name: schema[name] for name in columns})
-    return frame.with_columns(
-        pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items() if name not in columns
-    ).select(schema.keys())
+def _kinds(kind: str, count: int) -> pl.Series:
+    return pl.Series([kind], dtype=KINDS).new_from_index(0, count)
 
 
 class Side(NamedTuple):
-    """A frame beside the host's: its schema, and how it is made of events and the first one's row."""
+    """A frame beside the host's: its schema, and how its columns are made of events and the first one's row."""
 
     schema: dict[str, Any]
-    frame: Callable[[list[Any], int], pl.DataFrame]
+    columns: Callable[[list[Any], int], Columns]
 
 
 SIDES = {
-    "operator": Side(OPERATOR_SCHEMA, operator_frame),
-    "runtime": Side(LAUNCH_SCHEMA, launch_frame),
-    "python": Side(MODULE_SCHEMA, module_frame),
+    "operator": Side(OPERATOR_SCHEMA, operator_columns),
+    "runtime": Side(LAUNCH_SCHEMA, launch_columns),
+    "python": Side(MODULE_SCHEMA, module_columns),
 }

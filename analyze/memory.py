@@ -38,11 +38,12 @@ def live_at_peak(
     was there before the recording is one row, named so. `threads` has the host's threads, `operators` the attributed
     operators that `nesting` swept.
     """
-    blocks = _blocks(instants)
-    position = pl.int_range(pl.len()).over(_DEVICE)
-    at = pl.col("live_bytes").arg_max().over(_DEVICE).cast(pl.Int64)
-    freed = pl.when("kept").then(position.shift(-1).over(*_DEVICE, "address"))
-    blocks = blocks.with_columns(position=position, at=at).with_columns(freed=freed)
+    blocks = _blocks(instants).with_columns(
+        position=pl.int_range(pl.len()).over(_DEVICE),
+        at=pl.col("live_bytes").arg_max().over(_DEVICE).cast(pl.Int64),
+    )
+    following = pl.col("position").shift(-1).over(*_DEVICE, "address")
+    blocks = blocks.with_columns(freed=pl.when("kept").then(following))
     then = pl.col("position") <= pl.col("at")
     live = blocks.filter(then & (pl.col("bytes") > 0) & (pl.col("freed").is_null() | (pl.col("freed") > pl.col("at"))))
     before = blocks.group_by(_DEVICE).agg(
@@ -59,6 +60,17 @@ def live_at_peak(
     return both.select(*_DEVICE, pl.col(_WHO).fill_null(""), "blocks", "bytes").sort(
         ["bytes", *_DEVICE, *_WHO], descending=[True] + [False] * (len(_DEVICE) + len(_WHO))
     )
+
+
+def with_stayed(live: pl.DataFrame, parameter_bytes: int, input_bytes: int) -> pl.DataFrame:
+    """`live_at_peak` of a host with what stayed throughout the recording, as known from elsewhere."""
+    device = live.filter(pl.col("device_type") == _HOST).select(_DEVICE).head(1)
+    stayed = pl.DataFrame({"name": ["parameters", "inputs"], "bytes": [parameter_bytes, input_bytes]})
+    rows = device.join(stayed.filter(pl.col("bytes") > 0), how="cross")
+    whole = pl.concat([live, rows], how="diagonal").with_columns(
+        pl.col(_WHO).fill_null(""), pl.col("blocks").fill_null(1)
+    )
+    return whole.sort("bytes", descending=True, maintain_order=True)
 
 
 def _blocks(instants: pl.DataFrame) -> pl.DataFrame:

@@ -27,6 +27,7 @@ from .stream import BLOCK, Stream
 _VALUE_LIMIT = 64 << 20
 _HEADER_BLOCK = 64 << 10  # header values are decoded from the whole buffer: keep it small until the events begin
 _SPACE = b" \t\r\n"
+_WHITE = re.compile(rb"[ \t\r\n]*")
 _ELEMENT = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)  # for boundaries: no number is evaluated
 _HEADER = json.JSONDecoder(strict=False)
 _EVENT = re.compile(r'\{\s*"(?:ph|name|cat|ts|pid|tid)"\s*:')
@@ -71,7 +72,9 @@ class _Reader:
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self.buffer = b""
+        self.buffer = (
+            bytearray()
+        )  # one, for the whole file: fresh memory for every block would cost a third of the time
         self.offset = 0  # inflated bytes before the buffer
         self.ended = False
         self.header: dict[str, Any] = {}
@@ -149,9 +152,11 @@ class _Reader:
         where = f"at byte {self._at():,}"
         while True:
             match = _EVENTS_KEY.search(self.buffer)
-            if match:
+            end = match.end() if match else 0
+            del match  # it would hold the buffer
+            if end:
                 self.findings.add("header_damaged", where)
-                self._drop(match.end())
+                self._drop(end)
                 return True
             if self.ended or len(self.buffer) > _VALUE_LIMIT:
                 return False
@@ -186,7 +191,7 @@ class _Reader:
         self._indent()
         while True:
             cut = self._last_cut()
-            if cut and self.decoder.block(self.buffer[:cut]):
+            if cut and self._block(cut):
                 self._drop(cut)
                 self._fill()
             elif not cut and not self.ended and len(self.buffer) < _VALUE_LIMIT:
@@ -197,13 +202,17 @@ class _Reader:
                     self.decoder.finish()
                     return closed
 
+    def _block(self, size: int) -> bool:
+        with memoryview(self.buffer) as whole, whole[:size] as block:
+            return self.decoder.block(block)
+
     def _indent(self) -> None:
         """Remember how events are indented, which is how blocks are cut."""
         while not self.ended and not self.buffer.lstrip(_SPACE):
             self.buffer = self.buffer[-_HEADER_BLOCK:]  # only the last line's indentation matters
             self._fill()
-        white = self.buffer[: len(self.buffer) - len(self.buffer.lstrip(_SPACE))]
-        indent = white.rpartition(b"\n")[2]
+        white = self.buffer[: self._white()]
+        indent = bytes(white.rpartition(b"\n")[2])
         self.cuts = (b"\n" + indent + b"},\n" + indent + b"{", *_COMPACT_CUTS)
 
     def _last_cut(self) -> int:
@@ -289,10 +298,16 @@ class _Reader:
     def _next(self) -> bytes:
         """The next byte that is no white space, left in the buffer; empty at the end of the file."""
         while True:
-            self._drop(len(self.buffer) - len(self.buffer.lstrip(_SPACE)))
+            self._drop(self._white())
             if self.buffer or self.ended:
-                return self.buffer[:1]
+                return bytes(self.buffer[:1])
             self._fill()
+
+    def _white(self) -> int:
+        """How many bytes of white space the buffer begins with."""
+        match = _WHITE.match(self.buffer)
+        assert match is not None
+        return match.end()
 
     def _fill(self, size: int = BLOCK) -> None:
         data = self.stream.read(size)
@@ -300,9 +315,8 @@ class _Reader:
         self.buffer += data
 
     def _drop(self, size: int) -> None:
-        if size:
-            self.buffer = self.buffer[size:]
-            self.offset += size
+        del self.buffer[:size]
+        self.offset += size
 
     def _at(self) -> int:
         return self.offset

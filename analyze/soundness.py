@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
 
 from tracekit.units import duration
 
-from .events import Int64s
 from .launches import AMBIGUOUS, BEFORE_WINDOW, LINKED, NO_LAUNCH
+from .nest import Nesting
 from .quality import Findings
 
 
-def host_findings(host: pl.DataFrame, parent: Int64s, window_end_ns: int | None) -> Findings:
-    """Overlaps and unfinished calls among host events (order of `nest.sweep_order`) whose parents are `parent`."""
+def host_findings(host: pl.DataFrame, nesting: Nesting, window_end_ns: int | None) -> Findings:
+    """Overlaps and unfinished calls among host events, which `nesting` swept."""
     findings = Findings()
-    ends = np.append(host["end_ns"].to_numpy(), 0)
-    python = np.append((host["kind"] == "python").to_numpy(), False)
-    over = (parent >= 0) & (ends[:-1] > ends[parent])
-    by_python = over & (python[:-1] | python[parent])
-    for code, rows in (("overlap", over & ~by_python), ("overlap_python", by_python)):
-        if rows.any():
-            findings.add(code, str(host["name"][int(np.argmax(rows))]), int(rows.sum()))
+    over = nesting.outliving()
+    pair = pl.DataFrame(
+        {"own": host["kind"][over], "above": host["kind"][nesting.parent[over]], "name": host["name"][over]}
+    )
+    by_python = (pl.col("own") == "python") | (pl.col("above") == "python")
+    for code, rows in (("overlap", pair.filter(~by_python)), ("overlap_python", pair.filter(by_python))):
+        findings.add(code, str(rows["name"][0]) if rows.height else "", rows.height)
     if window_end_ns is not None:
         cut = host.filter((pl.col("end_ns") == window_end_ns) & (pl.col("dur_ns") > 0))
         findings.add("unfinished", str(cut["name"][0]) if cut.height else "", cut.height)

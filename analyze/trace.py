@@ -19,7 +19,7 @@ from .attribute import attributed
 from .cache import load_events
 from .flops import operator_costs
 from .launches import device_operators
-from .nest import Nesting, self_times, sweep
+from .nest import Nesting, sweep
 from .quality import Finding, Findings, in_order
 from .ranges import NO_MODULES
 from .read import Events
@@ -166,10 +166,16 @@ class Trace:
         return memory.peaks(self.events.frames.memory)
 
     def live_at_peak(self) -> pl.DataFrame:
-        """What was live at each device's peak; see `memory.live_at_peak`."""
+        """What was live at each device's peak; see `memory.live_at_peak`.
+
+        A point's parameters and inputs stay throughout, so a host's allocator has no event of them: they are rows of
+        their own, beyond what `memory_peaks` knows.
+        """
         frames, found = self.events.frames, self._analysed
         columns = self.host.select("phase", "component", "part", "layer")[found.operators["row"]]
-        return memory.live_at_peak(frames.memory, frames.threads, found.operators.hstack(columns), found.nesting)
+        live = memory.live_at_peak(frames.memory, frames.threads, found.operators.hstack(columns), found.nesting)
+        known = self.point.memory if self.point is not None and self.point.identity.device == "cpu" else None
+        return memory.with_stayed(live, known.parameter_bytes, known.input_bytes) if known else live
 
     def _repr_html_(self) -> str:
         return str(self.components()._repr_html_())
@@ -198,8 +204,9 @@ def _analyse(events: Events, rules: Rules) -> _Analysed:
     rows = pl.select(row=pl.int_range(host.height, dtype=pl.Int64))
     for table in (work, cost):
         rows = rows.join(table, on="row", how="left", maintain_order="left")
-    self_ns, parent = self_times(host)
-    host = host.with_columns(rows["device_ns"].fill_null(0), rows["flops"], rows["bytes"], self_ns=pl.Series(self_ns))
-    host_said = soundness.host_findings(host, parent, events.window_end_ns).listed()
+    whole = sweep(host)
+    self_ns = pl.Series(whole.self_ns())
+    host = host.with_columns(rows["device_ns"].fill_null(0), rows["flops"], rows["bytes"], self_ns=self_ns)
+    host_said = soundness.host_findings(host, whole, events.window_end_ns).listed()
     findings = [*host_said, *soundness.device_findings(device, host, frames.launches).listed()]
     return _Analysed(tables.with_outermost(host), device, source, operators, nesting, findings)

@@ -31,7 +31,7 @@ def trace(span: Spans, write: Writer, tmp_path: Path, monkeypatch: pytest.Monkey
         span("cudaLaunchKernel", 1, 1, "cuda_runtime", correlation=5),
         span("k\u00e9rnel", 3, 1, "kernel", device=0, stream=7, correlation=5),
         span("nn.Module: Linear_0", 0, 20, "python_function", **{"Python module id": 3}),
-        span("[memory]", 4, 0, "cpu_instant_event", **{"Addr": 2**63 + 1, "Bytes": 64}),
+        span("[memory]", 4, 0, "cpu_instant_event", Addr=2**63 + 1, Bytes=64),
         {"ph": "X", "cat": "cpu_op", "name": "broken", "ts": 5, "pid": 1, "tid": 1},
         {"ph": "i", "name": "Record Window End", "ts": 9000, "pid": "", "tid": ""},
     ]
