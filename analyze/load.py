@@ -117,7 +117,7 @@ class _Folder:
         for trace in traces:
             rank = ranks[trace.path]
             if trace.point is None and rank is not None and jobs[trace.path.parent] > 1:
-                trace.label = f"rank {rank}: {trace.label}"
+                trace.rank, trace.label = rank, f"rank {rank}: {trace.label}"
                 self.findings.add("ranks", sanitize(trace.path.parent.name))
 
     def _lengths_from_names(self, traces: list[Trace], ranks: dict[Path, int | None]) -> None:

@@ -90,6 +90,11 @@ _KNOWN: dict[str, tuple[str, str, str]] = {
         "ranks of one distributed job: shown side by side, never taken for lengths",
         "",
     ),
+    "hta_failed": (
+        "note",
+        "an analysis of HolisticTraceAnalysis failed; nothing else depends on it",
+        "",
+    ),
     "skipped_file": ("note", "not a profiler trace; left out", ""),
     "unreadable_file": ("error", "this file could not be read; left out", "collect it again"),
 }

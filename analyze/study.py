@@ -89,6 +89,10 @@ class Study:
         """`Trace.steps` of every trace."""
         return self._per_trace(Trace.steps)
 
+    def devices(self) -> pl.DataFrame:
+        """`Trace.devices` of every trace."""
+        return self._per_trace(Trace.devices)
+
     def device_launches(self) -> pl.DataFrame:
         """`Trace.device_launches` of every trace."""
         return self._per_trace(Trace.device_launches)

@@ -172,7 +172,7 @@ def kernels(device: pl.DataFrame) -> pl.DataFrame:
 
 
 def devices(device: pl.DataFrame) -> pl.DataFrame:
-    """Busy and idle time of each device, in ns: device, calls, sum_ns, busy_ns (union), span_ns, idle_ns (the rest).
+    """Busy and idle time of each device, in ns: device_id, calls, sum_ns, busy_ns (union), span_ns, idle_ns (the rest).
 
     `sum_ns` exceeds `busy_ns` where work overlaps. The span is from the first to the last work of the recording.
     """
@@ -183,7 +183,7 @@ def devices(device: pl.DataFrame) -> pl.DataFrame:
     ends = device.sort("device", "start_ns").with_columns(end_ns=pl.col("start_ns") + pl.col("dur_ns"))
     return (
         ends.with_columns(new_ns=_newly_covered(("device",)))
-        .group_by("device")
+        .group_by(device_id="device")
         .agg(
             calls=pl.len().cast(pl.Int64),
             sum_ns=pl.col("dur_ns").sum(),
@@ -192,7 +192,7 @@ def devices(device: pl.DataFrame) -> pl.DataFrame:
         )
         .with_columns(pl.col("span_ns").fill_null(0))
         .with_columns(idle_ns=(pl.col("span_ns") - pl.col("busy_ns")).clip(0))
-        .sort("device")
+        .sort("device_id")
     )
 
 

@@ -36,6 +36,7 @@ class Trace:
     ) -> None:
         self.path = Path(path)
         self.label = label or self.path.name  # what tables call a trace that has no point
+        self.rank: int | None = None  # in a job whose other ranks lie beside it
         self.rules = rules
         self._cache = cache
         self._point = point

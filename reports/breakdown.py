@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from tracekit.analyze.attribute import OUTSIDE
+from tracekit.analyze.attribute import OUTSIDE, PHASES
 from tracekit.components import PALETTE
 from tracekit.units import length_text
 
@@ -43,6 +43,25 @@ def device_time(components: pl.DataFrame) -> pl.DataFrame:
     """Device time by component label over all that was recorded; columns as `host_time`. Empty without device work."""
     work = components.filter(pl.col("device_ns") > 0)
     return _labelled(work.with_columns(value_ns=pl.col("device_ns"), stepped=pl.lit(False)))
+
+
+def by_phase(components: pl.DataFrame) -> pl.DataFrame:
+    """Host and device time by phase, of those traces that have more than the forward, each at its greatest length.
+
+    Columns: series, length, length_unit, phase, host_ns, device_ns (over all profiled steps), fraction (of host time).
+    """
+    inside = components.filter(pl.col("phase") != OUTSIDE)
+    last = pl.col("length").is_null() | (pl.col("length") == pl.col("length").max().over("series"))
+    training = pl.col("phase").is_in(["backward", "recompute", "optimizer"]).any().over("series")
+    order = {phase: number for number, phase in enumerate(PHASES)}
+    return (
+        inside.filter(last)
+        .filter(training)
+        .group_by(*_KEYS, "phase", maintain_order=True)
+        .agg(pl.col("host_ns").sum(), pl.col("device_ns").sum())
+        .with_columns(fraction=pl.col("host_ns") / pl.col("host_ns").sum().over("series"))
+        .sort(pl.col("phase").replace_strict(order, return_dtype=pl.Int64), maintain_order=True)
+    )
 
 
 def _labelled(rows: pl.DataFrame) -> pl.DataFrame:

@@ -49,5 +49,5 @@ def _what(trace: Trace, found: dict[str, Any]) -> str:
     )
     for row in trace.devices().to_dicts():
         work = f"{row['calls']:,} pieces of work over {duration(row['span_ns'])}, busy for {duration(row['busy_ns'])}"
-        text += f" Device {row['device']}: {work}."
+        text += f" Device {row['device_id']}: {work}."
     return text

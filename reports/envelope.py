@@ -39,6 +39,7 @@ def study_tables(study: Study, top: int) -> dict[str, list[dict[str, Any]]]:
         "peak_memory": study.peak_memory(),
         "components": study.components(),
         "operators": study.operators(top=top),
+        "devices": study.devices(),
         "device_launches": study.device_launches(),
         "failures": study.failures(),
     }

@@ -22,7 +22,7 @@ from tracekit.components import COLOURS, PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
-from .breakdown import LAUNCHES, ONE_STEP, WHOLE_TRACE, device_time, host_time
+from .breakdown import LAUNCHES, ONE_STEP, WHOLE_TRACE, by_phase, device_time, host_time
 from .verdicts import CAVEAT, against_first
 
 _WIDE = 120  # columns from which tables show more than one figure a cell
@@ -36,6 +36,7 @@ def render(study: Study, width: int, top: int = 10) -> RenderableType:
         _headline(study),
         *_curves(study, width),
         *_breakdowns(study, width),
+        *_phases(study),
         *_operators(study, width, top),
     ]
     blocks += [_device(study), _failures(study), findings_block(study.findings)]
@@ -51,7 +52,8 @@ def _text(value: object, style: str | Style = "", limit: int | None = 200) -> Te
     return Text(sanitize(value, limit), style=style)
 
 
-def _table() -> Table:
+def plain_table() -> Table:
+    """The house's table: no frame, a line under the head."""
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1), collapse_padding=True)
 
 
@@ -114,7 +116,7 @@ def _by_length(
     for (unit,), group in table.group_by("length_unit", maintain_order=True):
         names = group["series"].unique(maintain_order=True).to_list()
         for chunk in _chunks(names, max(1, (width - 10) // 24)):
-            out = _table()
+            out = plain_table()
             out.add_column(Text(str(unit)), justify="right")
             for name in chunk:
                 out.add_column(_text(name, limit=40), justify="right")
@@ -158,7 +160,7 @@ def _breakdown(title: str, rows: pl.DataFrame, width: int, note: str = "") -> Re
     wide = width >= _WIDE
     lengths = _fitting(rows["length_text"].unique(maintain_order=True).to_list(), (width - 34) // (18 if wide else 9))
     shared = lengths if wide else lengths[-1:]
-    out = _table()
+    out = plain_table()
     out.add_column(Text("component"), no_wrap=True)
     for length in lengths:
         out.add_column(Text("time" if length in (WHOLE_TRACE, ONE_STEP) else length), justify="right", no_wrap=True)
@@ -178,6 +180,25 @@ def _breakdown(title: str, rows: pl.DataFrame, width: int, note: str = "") -> Re
     last = [cell for length in lengths for cell in (duration(totals[length]), *([""] if length in shared else []))]
     out.add_row("total", *last, style="bold")
     return _titled(title, out, note)
+
+
+def _phases(study: Study) -> Iterator[RenderableType]:
+    """Forward, recompute, backward, optimizer: where a trace has more than the forward; at the greatest length."""
+    for (series,), rows in by_phase(study.components()).group_by("series", maintain_order=True):
+        device = bool((rows["device_ns"] > 0).any())
+        out = plain_table()
+        for name in ("phase", "host", *(("device",) if device else ()), "share"):
+            out.add_column(Text(name), justify="left" if name == "phase" else "right", no_wrap=True)
+        for row in rows.to_dicts():
+            cells = [duration(row["host_ns"]), *([duration(row["device_ns"])] if device else [])]
+            out.add_row(Text(row["phase"]), *cells, percent(row["fraction"]))
+        out.add_section()
+        total = [duration(_sum(rows, "host_ns")), *([duration(_sum(rows, "device_ns"))] if device else [])]
+        out.add_row("total", *total, style="bold")
+        length = rows["length"][0]
+        at = f" at {length_text(length, rows['length_unit'][0])}" if length is not None else ""
+        note = "host time, and device time it launched, over all profiled steps"
+        yield _titled(f"By phase: {sanitize(series)}{at}", out, note)
 
 
 def _sum(table: pl.DataFrame, column: str) -> float:
@@ -209,7 +230,7 @@ def _operators(study: Study, width: int, top: int) -> Iterator[RenderableType]:
 def _operator_table(title: str, rows: pl.DataFrame, width: int, top: int) -> RenderableType:
     wide = width >= _WIDE
     device = bool((rows["device_ns"] > 0).any())
-    out = _table()
+    out = plain_table()
     out.add_column(Text("operator"), no_wrap=True, max_width=_NAME[_WIDE] if wide else _NAME[80], overflow="ellipsis")
     if wide:
         out.add_column(Text("component"), no_wrap=True)
@@ -247,7 +268,7 @@ def _device(study: Study) -> RenderableType | None:
     table = study.device_launches()
     if not table.height:
         return None
-    out = _table()
+    out = plain_table()
     out.add_column(Text("trace"), no_wrap=True, max_width=36, overflow="ellipsis")
     out.add_column(Text("how it began"))
     out.add_column(Text("events"), justify="right")
@@ -259,7 +280,17 @@ def _device(study: Study) -> RenderableType | None:
             f"{row['calls']:,}",
             duration(row["total_ns"]),
         )
-    return _titled("Device work", out)
+    busy = plain_table()
+    busy.add_column(Text("trace"), no_wrap=True, max_width=36, overflow="ellipsis")
+    for name in ("device", "busy", "idle", "sum"):
+        busy.add_column(Text(name), justify="right")
+    for row in study.devices().to_dicts():
+        times = (duration(row[column]) for column in ("busy_ns", "idle_ns", "sum_ns"))
+        busy.add_row(_text(row["series"]), str(row["device_id"]), *times)
+    note = (
+        "busy is the union of all work on a device, idle the rest of its span; the sum exceeds busy where work overlaps"
+    )
+    return Group(_titled("Device work", out), _titled("Devices", busy, note))
 
 
 # -- what to know
@@ -268,7 +299,7 @@ def _device(study: Study) -> RenderableType | None:
 def _failures(study: Study) -> RenderableType | None:
     if not study.failed:
         return None
-    out = _table()
+    out = plain_table()
     for name in ("model", "length", "status", "reason"):
         out.add_column(Text(name), overflow="fold")
     for row in study.failures().to_dicts():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from polars.testing import assert_frame_equal
 from tracekit.analyze import read as reader
 from tracekit.analyze import stream
 from tracekit.analyze.forgive import nanoseconds, shallow
+from tracekit.analyze.nest import sweep
 from tracekit.analyze.read import read_events
 from tracekit.errors import TraceError
 
@@ -367,3 +369,40 @@ def test_absurd_nesting_is_cut_and_the_rest_kept() -> None:
     assert value == {"a": None}
     with pytest.raises(ValueError, match="does not end"):
         shallow("[[[1]]")
+
+
+@st.composite
+def nested(draw: st.DrawFn, low: int = 0, high: int = 60, depth: int = 0) -> list[tuple[int, int]]:
+    """Properly nested (start, end) with distinct bounds, parents before children."""
+    found: list[tuple[int, int]] = []
+    while high - low > 2 and draw(st.booleans()):
+        start = draw(st.integers(low, high - 2))
+        end = draw(st.integers(start + 1, high - 1))
+        found.append((start, end))
+        found += draw(nested(start + 1, end, depth + 1)) if depth < 4 else []
+        low = end + 1
+    return found
+
+
+@given(st.lists(nested(), min_size=1, max_size=3), st.randoms(use_true_random=False))
+def test_begin_and_end_pairs_are_the_spans_they_stand_for(threads: list[list[tuple[int, int]]], random: Any) -> None:
+    def event(ph: str, tid: int, ts: int, **more: Any) -> dict[str, Any]:
+        return {"ph": ph, "pid": 1, "tid": tid, "ts": ts, **more}
+
+    spans, halves = [], []
+    for tid, intervals in enumerate(threads):
+        for number, (start, end) in enumerate(intervals):
+            what = {"cat": "cpu_op", "name": f"op{number}", "args": {}}
+            spans.append(event("X", tid, start, dur=end - start, **what))
+            halves += [event("B", tid, start, **what), event("E", tid, end)]
+    random.shuffle(halves)
+    with tempfile.TemporaryDirectory() as folder:
+        results = []
+        for name, events in (("x", spans), ("be", halves)):
+            path = Path(folder) / f"{name}.json"
+            path.write_text(json.dumps({"traceEvents": events}))
+            results.append(read_events(path))
+    assert_same(results[1], results[0])
+    assert results[1].findings == results[0].findings
+    whole = [sweep(result.frames.host).self_ns().tolist() for result in results]
+    assert whole[0] == whole[1]

@@ -11,6 +11,7 @@ from tracekit.errors import EXIT_OK, UsageError
 from . import reading
 
 if TYPE_CHECKING:
+    from tracekit.analyze.gpu import DeviceAnalyses
     from tracekit.analyze.study import Study
 
 SUMMARY = "show latency, memory and where the time goes, for points or any PyTorch trace"
@@ -29,6 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="write one offline HTML file (default: report.html beside the traces)",
     )
     reading.add_options(parser)
+    parser.add_argument(
+        "--hta", action="store_true", help="add what HolisticTraceAnalysis says of device traces (extra: hta)"
+    )
     parser.add_argument("--top", type=_positive, default=10, metavar="N", help="operators to list (default: 10)")
 
 
@@ -45,13 +49,17 @@ def run(args: argparse.Namespace) -> int:
     from tracekit.analyze.load import load_study
 
     study = load_study(paths, reading.reading(args))
+    analyses = _device_analyses(study) if args.hta else {}
     if args.json:
         from tracekit.reports.envelope import envelope, study_tables
 
-        files = {"html": str(_write_html(study, html))} if html else {}
-        print(
-            envelope("report", [str(p) for p in paths], study.findings, tables=study_tables(study, args.top), **files)
-        )
+        more: dict[str, object] = {"html": str(_write_html(study, html))} if html else {}
+        if analyses:
+            from tracekit.reports import hta
+
+            more["hta"] = hta.rows(analyses)
+        tables = study_tables(study, args.top)
+        print(envelope("report", [str(p) for p in paths], study.findings, tables=tables, **more))
         return EXIT_OK
     from rich.console import Console
 
@@ -60,9 +68,22 @@ def run(args: argparse.Namespace) -> int:
     console = Console(highlight=False)
     if not args.quiet:
         print_report(study, console, args.top)
+        if analyses:
+            from tracekit.reports import hta
+
+            console.print(*hta.blocks(analyses), sep="\n")
     if html:
         console.print(f"HTML report: {_write_html(study, html)}", markup=False, soft_wrap=True)
     return EXIT_OK
+
+
+def _device_analyses(study: Study) -> dict[str, DeviceAnalyses]:
+    from tracekit.analyze.gpu import analyse_traces
+
+    found = analyse_traces(study.traces)
+    if not found:
+        raise UsageError("--hta is for device traces, and none of these has device work")
+    return found
 
 
 def _inputs(args: argparse.Namespace) -> tuple[list[Path], Path | None]:
