@@ -111,6 +111,8 @@ class _Owners:
 
     def within(self, other: _Owners) -> Bools:
         """Where the range here is the inner one: `other` has none there, or one that starts earlier or ends later."""
+        if not self.ranges.height:
+            return np.zeros(len(self.index), dtype=np.bool_)
         mine, theirs = self._bounds(), other._bounds()
         inner = (mine[0] > theirs[0]) | ((mine[0] == theirs[0]) & (mine[1] <= theirs[1]))
         found: Bools = (self.index >= 0) & ((other.index < 0) | inner)
@@ -138,7 +140,7 @@ def _outside_backward(caused_by: Int64s, backward: Bools) -> Int64s:
 def _choose(dtype: pl.DataType, cases: list[tuple[Bools, str]], values: pl.Series, otherwise: str) -> pl.Series:
     """The word of the first case that holds, else the value, else (where that is null) `otherwise`."""
     chosen = pl.lit(values.cast(dtype, strict=False)).fill_null(pl.lit(otherwise, dtype=dtype))
-    for holds, word in reversed(cases):
+    for holds, word in reversed([case for case in cases if case[0].any()]):
         chosen = pl.when(pl.Series(holds)).then(pl.lit(word, dtype=dtype)).otherwise(chosen)
     return pl.select(chosen).to_series()
 

@@ -13,24 +13,44 @@ _HOST = 0
 _WHO = ("phase", "component", "part", "layer", "name", "shapes")
 
 
-def timeline(instants: pl.DataFrame) -> pl.DataFrame:
+def paired(instants: pl.DataFrame) -> pl.DataFrame:
+    """Allocator events in time, with `live_bytes`, and how they pair: what the functions below take.
+
+    `kept`: an allocation whose free is the next event of its address. `foreign`: a free of what was not allocated in
+    the recording. `before`: bytes that were there when the recording began, as far as known.
+    """
+    block = (*_DEVICE, "address")
+    frees = (pl.col("bytes") < 0) & (pl.col("bytes").shift(1).over(block) == -pl.col("bytes"))
+    total = pl.col("total_bytes").first() - pl.col("bytes").first()  # the host's total begins with the recording
+    later = -pl.col("bytes").filter("foreign").sum()
+    before = pl.when(pl.col("device_type").first() == _HOST).then(later).otherwise(pl.max_horizontal(total, later))
+    return (
+        instants.sort("time_ns", pl.col("ev_idx").fill_null(-1), maintain_order=True)
+        .with_columns(foreign=(pl.col("bytes") < 0) & ~frees.fill_null(False))
+        .with_columns(kept=((pl.col("bytes") > 0) & (pl.col("bytes").shift(-1).over(block) == -pl.col("bytes"))))
+        .with_columns(before=before.over(_DEVICE))
+        .with_columns(live_bytes=pl.col("before") + pl.col("bytes").cum_sum().over(_DEVICE))
+    )
+
+
+def timeline(blocks: pl.DataFrame) -> pl.DataFrame:
     """Allocated bytes over time, per device: time_ns, device_type (0 host, 1 CUDA), device_id, bytes, live_bytes.
 
     `live_bytes` counts what was allocated in the recording and what is known to have been there before: on a device the
     allocator's own total, on the host what was freed later. What stayed on the host throughout (weights) leaves no
     event, so the file cannot tell its size.
     """
-    return _blocks(instants).select("time_ns", *_DEVICE, "bytes", "live_bytes")
+    return blocks.select("time_ns", *_DEVICE, "bytes", "live_bytes")
 
 
-def peaks(instants: pl.DataFrame) -> pl.DataFrame:
+def peaks(blocks: pl.DataFrame) -> pl.DataFrame:
     """The moment of most memory per device: device_type, device_id, time_ns, live_bytes (as in `timeline`)."""
     top = pl.col("live_bytes").arg_max()
-    return _blocks(instants).group_by(_DEVICE).agg(pl.col("time_ns").get(top), pl.col("live_bytes").max()).sort(_DEVICE)
+    return blocks.group_by(_DEVICE).agg(pl.col("time_ns").get(top), pl.col("live_bytes").max()).sort(_DEVICE)
 
 
 def live_at_peak(
-    instants: pl.DataFrame, threads: pl.DataFrame, operators: pl.DataFrame, nesting: Nesting
+    blocks: pl.DataFrame, threads: pl.DataFrame, operators: pl.DataFrame, nesting: Nesting
 ) -> pl.DataFrame:
     """What was live at each device's peak, by the innermost operator that allocated it; sums to `peaks`.
 
@@ -38,7 +58,7 @@ def live_at_peak(
     was there before the recording is one row, named so. `threads` has the host's threads, `operators` the attributed
     operators that `nesting` swept.
     """
-    blocks = _blocks(instants).with_columns(
+    blocks = blocks.with_columns(
         position=pl.int_range(pl.len()).over(_DEVICE),
         at=pl.col("live_bytes").arg_max().over(_DEVICE).cast(pl.Int64),
     )
@@ -71,23 +91,3 @@ def with_stayed(live: pl.DataFrame, parameter_bytes: int, input_bytes: int) -> p
         pl.col(_WHO).fill_null(""), pl.col("blocks").fill_null(1)
     )
     return whole.sort("bytes", descending=True, maintain_order=True)
-
-
-def _blocks(instants: pl.DataFrame) -> pl.DataFrame:
-    """Allocator events in time, with `live_bytes`, and how they pair.
-
-    `kept`: an allocation whose free is the next event of its address. `foreign`: a free of what was not allocated in
-    the recording. `before`: bytes that were there when the recording began, as far as known.
-    """
-    block = (*_DEVICE, "address")
-    frees = (pl.col("bytes") < 0) & (pl.col("bytes").shift(1).over(block) == -pl.col("bytes"))
-    total = pl.col("total_bytes").first() - pl.col("bytes").first()  # the host's total begins with the recording
-    later = -pl.col("bytes").filter("foreign").sum()
-    before = pl.when(pl.col("device_type").first() == _HOST).then(later).otherwise(pl.max_horizontal(total, later))
-    return (
-        instants.sort("time_ns", pl.col("ev_idx").fill_null(-1), maintain_order=True)
-        .with_columns(foreign=(pl.col("bytes") < 0) & ~frees.fill_null(False))
-        .with_columns(kept=((pl.col("bytes") > 0) & (pl.col("bytes").shift(-1).over(block) == -pl.col("bytes"))))
-        .with_columns(before=before.over(_DEVICE))
-        .with_columns(live_bytes=pl.col("before") + pl.col("bytes").cum_sum().over(_DEVICE))
-    )

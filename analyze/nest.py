@@ -51,7 +51,7 @@ class Nesting:
     def owner_at(self, thread: Int64s, time_ns: Int64s) -> Int64s:
         """The interval that owns each moment of a thread, or -1 where none is open."""
         owner = np.full(len(time_ns), -1, dtype=np.int64)
-        for number in np.unique(thread):
+        for number in np.unique(self.thread):
             low, high = np.searchsorted(self.thread, [number, number + 1])
             rows = np.flatnonzero(thread == number)
             last = low + np.searchsorted(self.start_ns[low:high], time_ns[rows], side="right") - 1

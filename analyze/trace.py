@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from tracekit import points as pt
@@ -21,7 +22,7 @@ from .flops import operator_costs
 from .launches import device_operators
 from .nest import Nesting, sweep
 from .quality import Finding, Findings, in_order
-from .ranges import NO_MODULES
+from .ranges import NO_MODULES, nullable
 from .read import Events
 
 
@@ -64,6 +65,10 @@ class Trace:
     @cached_property
     def _analysed(self) -> _Analysed:
         return _analyse(self.events, self.rules)
+
+    @cached_property
+    def _blocks(self) -> pl.DataFrame:
+        return memory.paired(self.events.frames.memory)
 
     @property
     def host(self) -> pl.DataFrame:
@@ -160,11 +165,11 @@ class Trace:
 
     def memory(self) -> pl.DataFrame:
         """Allocated bytes over time; see `memory.timeline`."""
-        return memory.timeline(self.events.frames.memory)
+        return memory.timeline(self._blocks)
 
     def memory_peaks(self) -> pl.DataFrame:
         """The moment of most memory per device; see `memory.peaks`."""
-        return memory.peaks(self.events.frames.memory)
+        return memory.peaks(self._blocks)
 
     def live_at_peak(self) -> pl.DataFrame:
         """What was live at each device's peak; see `memory.live_at_peak`.
@@ -174,7 +179,7 @@ class Trace:
         """
         frames, found = self.events.frames, self._analysed
         columns = self.host.select("phase", "component", "part", "layer")[found.operators["row"]]
-        live = memory.live_at_peak(frames.memory, frames.threads, found.operators.hstack(columns), found.nesting)
+        live = memory.live_at_peak(self._blocks, frames.threads, found.operators.hstack(columns), found.nesting)
         known = self.point.memory if self.point is not None and self.point.identity.device == "cpu" else None
         return memory.with_stayed(live, known.parameter_bytes, known.input_bytes) if known else live
 
@@ -200,14 +205,15 @@ def _analyse(events: Events, rules: Rules) -> _Analysed:
     nesting = sweep(operators)
     host, source = attributed(host, operators, frames.modules, rules)
     device = device_operators(frames.device, host, frames.launches, operators, nesting)
-    work = device.filter(pl.col("row").is_not_null()).group_by("row").agg(device_ns=pl.col("dur_ns").sum())
-    cost = operators.select("row").hstack(operator_costs(operators, nesting.parent))
-    rows = pl.select(row=pl.int_range(host.height, dtype=pl.Int64))
-    for table in (work, cost):
-        rows = rows.join(table, on="row", how="left", maintain_order="left")
+    work = device.filter(pl.col("row").is_not_null())
+    device_ns = np.zeros(host.height, dtype=np.int64)
+    np.add.at(device_ns, work["row"].to_numpy(), work["dur_ns"].to_numpy())
+    place = np.full(host.height, -1, dtype=np.int64)
+    place[operators["row"].to_numpy()] = np.arange(operators.height)
+    cost = operator_costs(operators, nesting.parent).select(pl.all().gather(nullable(place)))
     whole = sweep(host)
     self_ns = pl.Series(whole.self_ns())
-    host = host.with_columns(rows["device_ns"].fill_null(0), rows["flops"], rows["bytes"], self_ns=self_ns)
+    host = host.hstack(cost).with_columns(device_ns=pl.Series(device_ns), self_ns=self_ns)
     host_said = soundness.host_findings(host, whole, events.window_end_ns).listed()
     findings = [*host_said, *soundness.device_findings(device, host, frames.launches).listed()]
     return _Analysed(tables.with_outermost(host), device, source, operators, nesting, findings)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracekit.analyze.events import MEMORY_SCHEMA
-from tracekit.analyze.memory import live_at_peak, peaks, timeline
+from tracekit.analyze.memory import live_at_peak, paired, peaks, timeline
 from tracekit.analyze.nest import sweep
 from tracekit.analyze.trace import Trace
 from tracekit.points import PeakMemory
@@ -94,16 +94,16 @@ def test_what_is_live_sums_to_the_peak(steps: list[tuple[int, int, bool, int]]) 
         }
         for t, (a, size, up, d) in enumerate(steps)
     ]
-    instants = pl.DataFrame(rows, schema=MEMORY_SCHEMA)
+    blocks = paired(pl.DataFrame(rows, schema=MEMORY_SCHEMA))
     empty = {"row": pl.Int64, "thread": pl.Int32, "start_ns": pl.Int64, "end_ns": pl.Int64}
     text = dict.fromkeys(("phase", "component", "part", "layer", "name", "shapes"), pl.String)
     operators = pl.DataFrame(schema={**empty, **text})
     threads = pl.DataFrame({"thread": [0], "pid": [1], "tid": [1]}, schema_overrides={"thread": pl.Int32})
-    live = live_at_peak(instants, threads, operators, sweep(operators))
+    live = live_at_peak(blocks, threads, operators, sweep(operators))
     by_device = dict(live.group_by("device_type").agg(pl.col("bytes").sum()).iter_rows())
-    for device, _, _, peak in peaks(instants).iter_rows():
+    for device, _, _, peak in peaks(blocks).iter_rows():
         assert by_device.get(device, 0) == peak
-    line = timeline(instants)
+    line = timeline(blocks)
     assert line.height == len(steps)
     if len(steps):
         assert (line["live_bytes"] >= 0).all()
