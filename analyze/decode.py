@@ -236,8 +236,8 @@ def _counts(block: bytes, key: bytes, expected: int) -> bool:
 
 def _starts(block: bytes, decoded: list[Any]) -> ev.Int64s | None:
     """Start times in ns: from doubles where they are exact, else from the digits; None when those are not one each."""
-    times = [e.ts for e in decoded]
-    if not times or max(max(times), -min(times)) < ev.FLOAT_EXACT_US:
+    times = np.array([e.ts for e in decoded], dtype=np.float64)
+    if np.abs(times).max(initial=0) < ev.FLOAT_EXACT_US:
         return ev.to_ns(times)
     exact = [nanoseconds(match[1].decode()) for match in _TS.finditer(block)]
     if len(exact) != len(decoded) or None in exact:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -209,7 +209,7 @@ MEMORY_SCHEMA: dict[str, Any] = {
 }
 
 
-def to_ns(us: list[float]) -> Int64s:
+def to_ns(us: Sequence[float] | NDArray[np.float64]) -> Int64s:
     """Microseconds as doubles (|us| < 2^43, at most three decimals) to exact int64 nanoseconds.
 
     Whole and fraction are converted apart, before anything is added: sums of doubles misplace touching siblings.

@@ -19,6 +19,7 @@ from typing import Any
 from tracekit.errors import TraceError
 from tracekit.safety import sanitize
 
+from .buffer import Buffer
 from .decode import Decoder, Frames
 from .forgive import shallow
 from .quality import Finding, Findings
@@ -26,8 +27,8 @@ from .stream import BLOCK, Stream
 
 _VALUE_LIMIT = 64 << 20
 _HEADER_BLOCK = 64 << 10  # header values are decoded from the whole buffer: keep it small until the events begin
-_SPACE = b" \t\r\n"
-_WHITE = re.compile(rb"[ \t\r\n]*")
+_SEPARATORS = " \t\r\n,"
+_BOM = b"\xef\xbb\xbf"
 _ELEMENT = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)  # for boundaries: no number is evaluated
 _HEADER = json.JSONDecoder(strict=False)
 _EVENT = re.compile(r'\{\s*"(?:ph|name|cat|ts|pid|tid)"\s*:')
@@ -72,11 +73,7 @@ class _Reader:
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self.buffer = (
-            bytearray()
-        )  # one, for the whole file: fresh memory for every block would cost a third of the time
-        self.offset = 0  # inflated bytes before the buffer
-        self.ended = False
+        self.buffer = Buffer(stream)
         self.header: dict[str, Any] = {}
         self.findings = Findings()
         self.decoder = Decoder(self.findings)
@@ -86,22 +83,21 @@ class _Reader:
 
     def read(self) -> None:
         """Read the whole stream into frames."""
-        self._fill(_HEADER_BLOCK)
-        if self.buffer.startswith(b"\xef\xbb\xbf"):
-            self._drop(3)
+        self.buffer.fill(_HEADER_BLOCK)
+        if self.buffer.peek(3) == _BOM:
+            self.buffer.drop(3)
         first = self._next()
         if first == b"[":
-            self._drop(1)
+            self.buffer.drop(1)
             self._read_array()
         elif first == b"{":
-            self._drop(1)
+            self.buffer.drop(1)
             self._read_keys()
         elif not first:
             raise TraceError(f"{self._name()}: the file is empty but for white space")
         else:
-            raise TraceError(
-                f"{self._name()}: not a trace: it begins with {sanitize(self.buffer[:24].decode('utf-8', 'replace'))!r}"
-            )
+            begin = sanitize(self.buffer.peek(24).decode("utf-8", "replace"))
+            raise TraceError(f"{self._name()}: not a trace: it begins with {begin!r}")
         if self.stream.damage:
             self.findings.add("gzip_damaged", f"after {self._at():,} bytes: {sanitize(self.stream.damage)}")
         if "truncated" not in self.findings.counts and self._next():
@@ -113,16 +109,16 @@ class _Reader:
         while True:
             char = self._next()
             if char == b"}":
-                self._drop(1)
+                self.buffer.drop(1)
                 break
             if char == b"":
                 self._truncated()
                 break
             if char == b",":
-                self._drop(1)
+                self.buffer.drop(1)
                 continue
             key = self._value() if char == b'"' else None
-            if key is _END or (self.ended and not self.buffer):
+            if key is _END or (self.buffer.ended and not len(self.buffer)):
                 self._truncated()
                 break
             if not isinstance(key, str) or self._next() != b":":
@@ -130,9 +126,9 @@ class _Reader:
                     raise TraceError(f"{self._name()}: invalid JSON at byte {self._at():,}: a key was expected")
                 key = _EVENTS
             else:
-                self._drop(1)
+                self.buffer.drop(1)
             if key == _EVENTS and self._next() == b"[":
-                self._drop(1)
+                self.buffer.drop(1)
                 found = True
                 if not self._read_array():
                     break
@@ -151,37 +147,35 @@ class _Reader:
         """Give up a header that is no JSON (torch 2.13 escapes nothing in metadata): go to where the events begin."""
         where = f"at byte {self._at():,}"
         while True:
-            match = _EVENTS_KEY.search(self.buffer)
-            end = match.end() if match else 0
-            del match  # it would hold the buffer
-            if end:
+            end = self.buffer.after(_EVENTS_KEY)
+            if end >= 0:
                 self.findings.add("header_damaged", where)
-                self._drop(end)
+                self.buffer.drop(end)
                 return True
-            if self.ended or len(self.buffer) > _VALUE_LIMIT:
+            if self.buffer.ended or len(self.buffer) > _VALUE_LIMIT:
                 return False
-            self._fill()
+            self.buffer.fill(BLOCK)
 
     def _value(self) -> Any:
         """The JSON value at the front of the buffer, removed from it; `_END` when the file ends inside it."""
         self._next()
         while True:
-            text = self.buffer.decode("utf-8", "surrogateescape")
+            text = self.buffer.text()
             try:
                 value, end = _HEADER.raw_decode(text)
             except RecursionError:
                 raise TraceError(f"{self._name()}: nested too deeply at byte {self._at():,}") from None
             except ValueError as error:
-                if self.ended:
+                if self.buffer.ended:
                     return _END
                 if len(self.buffer) > _VALUE_LIMIT:
                     raise TraceError(f"{self._name()}: invalid JSON at byte {self._at():,}: {error}") from None
-                self._fill(max(len(self.buffer), _HEADER_BLOCK))
+                self.buffer.fill(max(len(self.buffer), _HEADER_BLOCK))
                 continue
-            if end == len(text) and not self.ended:  # a number may go on in the next block
-                self._fill(_HEADER_BLOCK)
+            if end == len(text) and not self.buffer.ended:  # a number may go on in the next block
+                self.buffer.fill(_HEADER_BLOCK)
                 continue
-            self._drop(len(text[:end].encode("utf-8", "surrogateescape")))
+            self.buffer.drop(_size(text[:end]))
             return value
 
     # -- the events
@@ -192,10 +186,10 @@ class _Reader:
         while True:
             cut = self._last_cut()
             if cut and self._block(cut):
-                self._drop(cut)
-                self._fill()
-            elif not cut and not self.ended and len(self.buffer) < _VALUE_LIMIT:
-                self._fill()
+                self.buffer.drop(cut)
+                self.buffer.fill(BLOCK)
+            elif not cut and not self.buffer.ended and len(self.buffer) < _VALUE_LIMIT:
+                self.buffer.fill(BLOCK)
             else:
                 closed = self._one_by_one()
                 if closed is not None:
@@ -203,16 +197,15 @@ class _Reader:
                     return closed
 
     def _block(self, size: int) -> bool:
-        with memoryview(self.buffer) as whole, whole[:size] as block:
+        with self.buffer.view(size) as block:
             return self.decoder.block(block)
 
     def _indent(self) -> None:
         """Remember how events are indented, which is how blocks are cut."""
-        while not self.ended and not self.buffer.lstrip(_SPACE):
-            self.buffer = self.buffer[-_HEADER_BLOCK:]  # only the last line's indentation matters
-            self._fill()
-        white = self.buffer[: self._white()]
-        indent = bytes(white.rpartition(b"\n")[2])
+        while not self.buffer.ended and self.buffer.white() == len(self.buffer):
+            self.buffer.drop(max(0, len(self.buffer) - _HEADER_BLOCK))  # only the last line's indentation matters
+            self.buffer.fill(BLOCK)
+        indent = self.buffer.peek(self.buffer.white()).rpartition(b"\n")[2]
         self.cuts = (b"\n" + indent + b"},\n" + indent + b"{", *_COMPACT_CUTS)
 
     def _last_cut(self) -> int:
@@ -222,7 +215,7 @@ class _Reader:
         cut before a key that begins an event, whose quotes would be escaped inside a string.
         """
         for separator in self.cuts:
-            at = self.buffer.rfind(separator)
+            at = self.buffer.last(separator)
             if at >= 0:
                 return at + separator.index(b"}") + 1
         return 0
@@ -235,27 +228,27 @@ class _Reader:
         while True:
             char = self._next()
             if char == b"]":
-                self._drop(1)
+                self.buffer.drop(1)
                 return True
             if char == b",":
-                self._drop(1)
+                self.buffer.drop(1)
                 continue
-            text = self.buffer.decode("utf-8", "surrogateescape")
+            text = self.buffer.text()
             closed, used = self._elements(text)
-            self._drop(len(text[:used].encode("utf-8", "surrogateescape")))
+            self.buffer.drop(_size(text[:used]))
             if closed:
                 return True
-            if self.ended:
+            if self.buffer.ended:
                 self._truncated()
                 return False
-            self._fill()
+            self.buffer.fill(BLOCK)
             return None
 
     def _elements(self, text: str) -> tuple[bool, int]:
         """Take elements from `text`; whether the array closed, and how many characters were used."""
         position = after = 0  # `after`: where the element before ended, 0 where that is not known
         while True:
-            while position < len(text) and text[position] in " \t\r\n,":
+            while position < len(text) and text[position] in _SEPARATORS:
                 position += 1
             if position < len(text) and text[position] == "]":
                 return True, position + 1
@@ -266,7 +259,7 @@ class _Reader:
                 return False, position
             self.decoder.element(element)
             position = end
-            after = 0 if text[end - 1] in " \t\r\n," else end
+            after = 0 if text[end - 1] in _SEPARATORS else end
 
     def _element(self, text: str, position: int) -> tuple[str, int]:
         """The element at `position` and where it ends; ("", 0) where that is not in `text`.
@@ -285,53 +278,36 @@ class _Reader:
             resume = _EVENT.search(text, position + 1)
             if resume is None or getattr(error, "pos", 0) > resume.start():  # it may only be cut off here
                 return self._incomplete(text, position)
-            return text[position : resume.start()].rstrip(_SPACE.decode() + ","), resume.start()
+            return text[position : resume.start()].rstrip(_SEPARATORS), resume.start()
         return text[position:end], end
 
     def _incomplete(self, text: str, position: int) -> tuple[str, int]:
-        if not self.ended and len(text) - position > _VALUE_LIMIT:
+        if not self.buffer.ended and len(text) - position > _VALUE_LIMIT:
             raise TraceError(f"{self._name()}: an event is larger than {_VALUE_LIMIT >> 20} MiB")
         return "", 0
-
-    # -- the buffer
 
     def _next(self) -> bytes:
         """The next byte that is no white space, left in the buffer; empty at the end of the file."""
         while True:
-            self._drop(self._white())
-            if self.buffer or self.ended:
-                return bytes(self.buffer[:1])
-            self._fill()
-
-    def _white(self) -> int:
-        """How many bytes of white space the buffer begins with."""
-        match = _WHITE.match(self.buffer)
-        assert match is not None
-        return match.end()
-
-    def _fill(self, size: int = BLOCK) -> None:
-        data = self.stream.read(size)
-        self.ended = not data
-        self.buffer += data
-
-    def _drop(self, size: int) -> None:
-        del self.buffer[:size]
-        self.offset += size
+            self.buffer.drop(self.buffer.white())
+            if len(self.buffer) or self.buffer.ended:
+                return self.buffer.peek(1)
+            self.buffer.fill(BLOCK)
 
     def _at(self) -> int:
-        return self.offset
+        return self.buffer.offset
 
     def _name(self) -> str:
         return sanitize(self.stream.path)
 
     def _truncated(self) -> None:
         self.decoder.finish()
-        self.findings.add("truncated", f"after {self.decoder.seen:,} events, at byte {self.offset:,}")
+        self.findings.add("truncated", f"after {self.decoder.seen:,} events, at byte {self._at():,}")
 
     def events(self) -> Events:
         """What was read. Raises TraceError when the file ended before it held a single event."""
         if not self.decoder.seen and "truncated" in self.findings.counts:
-            raise TraceError(f"{self._name()}: the file ends at byte {self.offset:,}, before its first event")
+            raise TraceError(f"{self._name()}: the file ends at byte {self._at():,}, before its first event")
         frames = self.decoder.frames()
         if not (frames.host.height or frames.device.height or frames.memory.height):
             self.findings.add("no_events")
@@ -342,3 +318,8 @@ _END: Any = object()
 _EVENTS = "traceEvents"
 _EVENTS_KEY = re.compile(rb'"traceEvents"\s*:\s*(?=\[)')
 _COMPACT_CUTS = (b'},{"ph"', b'}, {"ph"', b'},{"name"', b'}, {"name"', b'},{"cat"', b'}, {"cat"')
+
+
+def _size(text: str) -> int:
+    """The bytes that `Buffer.text` made this of."""
+    return len(text.encode("utf-8", "surrogateescape"))

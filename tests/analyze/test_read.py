@@ -106,7 +106,6 @@ def test_any_layout_in_any_blocks(
     block: int,
 ) -> None:
     monkeypatch.setattr(reader, "BLOCK", block)
-    monkeypatch.setattr(reader._Reader._fill, "__defaults__", (block,))
     monkeypatch.setattr(reader, "_HEADER_BLOCK", min(block, 64 << 10))
     assert_same(read_events(write(sample(span) * 1, **options)), reference)
 
