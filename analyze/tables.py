@@ -80,7 +80,20 @@ def top(table: pl.DataFrame, count: int) -> pl.DataFrame:
     return pl.concat([table[:count], rest], how="diagonal").select(table.columns)
 
 
-def components(host: pl.DataFrame, device: pl.DataFrame, steps: int) -> pl.DataFrame:
+def cells(host: pl.DataFrame) -> pl.DataFrame:
+    """What `components` and `layers` add up: host_ns, device_ns, calls, flops, bytes of each combination that occurs.
+
+    By phase, component, part, layer and step.
+    """
+    return host.group_by("phase", "component", "part", "layer", "step").agg(
+        host_ns=pl.col("self_ns").sum(),
+        device_ns=pl.col("device_ns").sum(),
+        calls=pl.len().cast(pl.Int64),
+        **_FORMULAS,
+    )
+
+
+def components(cells: pl.DataFrame, device: pl.DataFrame, steps: int) -> pl.DataFrame:
     """Cost per phase, component and part, over the `steps` profiled steps (0 where the trace has none).
 
     Columns: phase, component, part, calls, host_ns (self time over all steps), device_ns, flops and bytes (of the
@@ -89,7 +102,7 @@ def components(host: pl.DataFrame, device: pl.DataFrame, steps: int) -> pl.DataF
     Rows of the phase `outside` hold what ran beside the steps, and have no per-step values. Device work that no
     operator of the file launched is unattributed, one row per reason (see `device_launches`).
     """
-    table = _grouped(host, ["phase", "component", "part"], steps)
+    table = _grouped(cells, ["phase", "component", "part"], steps)
     orphans = device_launches(device).filter(pl.col("launch") != LINKED)
     if not orphans.height:
         return table
@@ -106,18 +119,14 @@ def components(host: pl.DataFrame, device: pl.DataFrame, steps: int) -> pl.DataF
     return pl.concat([table, rows], how="diagonal").select(table.columns)
 
 
-def layers(host: pl.DataFrame, steps: int) -> pl.DataFrame:
+def layers(cells: pl.DataFrame, steps: int) -> pl.DataFrame:
     """As `components`, by phase, layer and component; events outside every layer have the layer ""."""
-    return _grouped(host, ["phase", "layer", "component"], steps)
+    return _grouped(cells, ["phase", "layer", "component"], steps)
 
 
-def _grouped(host: pl.DataFrame, keys: list[str], steps: int) -> pl.DataFrame:
-    per_step = host.group_by([*keys, "step"]).agg(
-        host_ns=pl.col("self_ns").sum(),
-        device_ns=pl.col("device_ns").sum(),
-        calls=pl.len().cast(pl.Int64),
-        **_FORMULAS,
-    )
+def _grouped(cells: pl.DataFrame, keys: list[str], steps: int) -> pl.DataFrame:
+    sums = pl.col("host_ns", "device_ns", "calls").sum()
+    per_step = cells.group_by([*keys, "step"]).agg(sums, **_FORMULAS)
     inside = pl.col("host_ns").filter(pl.col("step").is_not_null())
     table = per_step.group_by(keys).agg(
         calls=pl.col("calls").sum(),

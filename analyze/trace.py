@@ -67,6 +67,10 @@ class Trace:
         return _analyse(self.events, self.rules)
 
     @cached_property
+    def _cells(self) -> pl.DataFrame:
+        return tables.cells(self.host)
+
+    @cached_property
     def _blocks(self) -> pl.DataFrame:
         return memory.paired(self.events.frames.memory)
 
@@ -106,7 +110,7 @@ class Trace:
     @property
     def steps_count(self) -> int:
         """How many profiled steps (`ProfilerStep#N`) the trace holds."""
-        return self.host["step"].n_unique() - int(self.host["step"].has_nulls()) if self.host.height else 0
+        return self._cells["step"].drop_nulls().n_unique()
 
     @property
     def busy_ns(self) -> int:
@@ -141,11 +145,11 @@ class Trace:
 
     def components(self) -> pl.DataFrame:
         """Cost per phase, component and part; see `tables.components`."""
-        return tables.components(self.host, self.device, self.steps_count)
+        return tables.components(self._cells, self.device, self.steps_count)
 
     def layers(self) -> pl.DataFrame:
         """Cost per phase, layer and component; see `tables.layers`."""
-        return tables.layers(self.host, self.steps_count)
+        return tables.layers(self._cells, self.steps_count)
 
     def steps(self) -> pl.DataFrame:
         """The profiled steps; see `tables.steps`."""

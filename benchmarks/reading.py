@@ -56,7 +56,6 @@ def ours(tables: bool, cache: bool = False) -> Callable[[Path], None]:
         if tables:
             for name in TABLES:
                 getattr(trace, name)()
-            trace.operators(by=["shapes", "phase"])
             _ = trace.findings
 
     return run
