@@ -229,18 +229,21 @@ def host_columns(
 
     `threads` numbers the (pid, tid) pairs, and learns new ones.
     """
-    where = list(zip([e.pid for e in events], [e.tid for e in events], strict=True))
-    for pair in set(where) - threads.keys():
-        threads[pair] = len(threads)
     indices = [-1] * len(events) if kind == "runtime" else [e.args.ev_idx for e in events]
     return {
         "kind": _kinds(kind, len(events)),
         "name": [e.name for e in events],
         "start_ns": start,
         "dur_ns": dur,
-        "thread": [threads[pair] for pair in where],
+        "thread": _threads([e.pid for e in events], [e.tid for e in events], threads),
         "ev_idx": [-1 if index is None else index for index in indices],
     }
+
+
+def _threads(pids: list[int], tids: list[int], threads: dict[tuple[int, int], int]) -> list[int]:
+    if len(set(tids)) == 1 and len(set(pids)) == 1:  # as in most blocks
+        return [threads.setdefault((pids[0], tids[0]), len(threads))] * len(pids)
+    return [threads.setdefault(pair, len(threads)) for pair in zip(pids, tids, strict=True)]
 
 
 def operator_columns(events: list[Any], first_row: int) -> Columns:

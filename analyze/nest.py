@@ -90,22 +90,30 @@ def sweep(events: pl.DataFrame) -> Nesting:
         stack = [(_NEVER, -1)]
         for first in range(low, high, _PIECE):
             piece = slice(first, min(first + _PIECE, high))
-            parent[piece] = _parents(start[piece].tolist(), end[piece].tolist(), first, stack)
+            following = start[first + 1 : min(piece.stop + 1, high)].tolist()
+            lists = (start[piece].tolist(), end[piece].tolist(), [*following, _NEVER][: piece.stop - first])
+            parent[piece] = _parents(*lists, first, stack)
     return Nesting(thread, start, end, parent)
 
 
-def _parents(starts: list[int], ends: list[int], first: int, stack: list[tuple[int, int]]) -> list[int]:
-    """Parents of a thread's next events, whose rows begin at `first`.
+def _parents(
+    starts: list[int], ends: list[int], following: list[int], first: int, stack: list[tuple[int, int]]
+) -> list[int]:
+    """Parents of a thread's next events, whose rows begin at `first`; `following` is when the next one starts.
 
     The house's one Python loop over events. `stack` holds the open events as (end, row), popped lazily when they
-    surface after their end; at its bottom is one that never ends.
+    surface after their end; at its bottom is one that never ends. What ends before the next starts is nobody's parent.
     """
     parents = []
-    for row, (now, end) in enumerate(zip(starts, ends, strict=True), first):
-        while stack[-1][0] <= now:
+    until, owner = stack[-1]
+    for row, (now, end, after) in enumerate(zip(starts, ends, following, strict=True), first):
+        while until <= now:
             stack.pop()
-        parents.append(stack[-1][1])
-        stack.append((end, row))
+            until, owner = stack[-1]
+        parents.append(owner)
+        if end > after:
+            stack.append((end, row))
+            until, owner = end, row
     return parents
 
 

@@ -48,6 +48,8 @@ def peak_mb() -> float:
 
 def ours(tables: bool, cache: bool = False) -> Callable[[Path], None]:
     """Our reader, with every table and finding if `tables`."""
+    import numpy.ma  # noqa: F401  # polars imports it at the first column
+
     from tracekit.analyze.trace import Trace
 
     def run(path: Path) -> None:
