@@ -45,12 +45,13 @@ def attributed(
     part of, null elsewhere. Returns the frame and the source of the ranges (see `ranges.Ranges`).
     """
     host = host.with_columns(row=pl.int_range(pl.len(), dtype=pl.Int64))
-    found = find_ranges(host, modules, rules)
+    written = host.filter(pl.col("kind") == "annotation").with_columns(pl.col("name").cast(pl.String))
+    found = find_ranges(host, written, modules, rules)
     what = found.frame["what"]
     model = _Owners.of(found.frame.filter(what != PHASE_RANGE), host)
     layer = _Owners.of(found.frame.filter(what == LAYER_RANGE), host)
     phase = _Owners.of(found.frame.filter(what == PHASE_RANGE), host)
-    optimizer = _Owners.of(host.filter(_annotation(OPTIMIZER_PREFIX)), host)
+    optimizer = _Owners.of(written.filter(pl.col("name").str.starts_with(OPTIMIZER_PREFIX)), host)
     loss = _Owners.of(operators.filter(pl.col("name").is_in(LOSS_OPERATORS)), host)
     graph = _Owners.of(operators.filter(makes_node()), host)
     node = _Owners.of(backward_nodes(operators), host)
@@ -61,7 +62,7 @@ def attributed(
     cause = _outside_backward(caused_by, backward)
     layer_cause = _outside_backward(caused_by, node.within(layer))  # a checkpoint may recompute within a layer's hooks
     losing = np.where(cause >= 0, losing[cause], False)
-    step = _step(host)
+    step = _step(host, written)
     modular = found.source in _MODULE_SOURCES
     nowhere = "" if found.source else NO_MODULES
     return host.with_columns(
@@ -145,17 +146,13 @@ def _choose(dtype: pl.DataType, cases: list[tuple[Bools, str]], values: pl.Serie
     return pl.select(chosen).to_series()
 
 
-def _annotation(prefix: str) -> pl.Expr:
-    return (pl.col("kind") == "annotation") & pl.col("name").cat.starts_with(prefix)
-
-
-def _step(host: pl.DataFrame) -> pl.Series:
+def _step(host: pl.DataFrame, written: pl.DataFrame) -> pl.Series:
     """The number of the profiled step in which each event starts, on whatever thread; null outside steps."""
     steps = (
-        host.filter(_annotation(STEP_PREFIX))
+        written.filter(pl.col("name").str.starts_with(STEP_PREFIX))
         .with_columns(thread=pl.lit(0, dtype=pl.Int32))
         .sort("start_ns", "end_ns", descending=[False, True])
     )
-    numbers = steps["name"].cast(pl.String).str.strip_prefix(STEP_PREFIX).cast(pl.Int64, strict=False)
+    numbers = steps["name"].str.strip_prefix(STEP_PREFIX).cast(pl.Int64, strict=False)
     at = sweep(steps).owner_at(np.zeros(host.height, dtype=np.int64), host["start_ns"].to_numpy())
     return numbers.gather(nullable(at)).alias("step")

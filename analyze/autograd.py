@@ -24,6 +24,8 @@ def backward_nodes(operators: pl.DataFrame) -> pl.DataFrame:
     """
     wrapped = pl.col("name").cat.starts_with(_NODE)
     nodes = operators.filter(wrapped | ((pl.col("forward_thread") > 0) & pl.col("sequence").is_not_null()))
+    if not nodes.height:
+        return nodes.select("row", "thread", "start_ns", "end_ns", forward_row=pl.lit(None, dtype=pl.Int64))
     linked = nodes.join(_forward(operators, nodes), on="row", how="left", maintain_order="left")
     accumulates = pl.col("name").cast(pl.String).str.contains(_ACCUMULATE, literal=True)
     known = pl.when(~accumulates).then(pl.col("forward_row").fill_null(_NONE)).otherwise("forward_row")

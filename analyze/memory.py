@@ -73,7 +73,7 @@ def live_at_peak(
     )
     place = live.join(threads, on=["pid", "tid"], how="left", maintain_order="left")["thread"].fill_null(-1)
     owner = nullable(nesting.owner_at(place.to_numpy(), live["time_ns"].to_numpy()))
-    who = operators.select(pl.col(column).cast(pl.String).gather(owner) for column in _WHO)
+    who = operators.select(pl.col(column).gather(owner).cast(pl.String) for column in _WHO)
     known = live.select(*_DEVICE, "bytes").hstack(who).group_by(*_DEVICE, *_WHO)
     table = known.agg(pl.col("bytes").sum(), blocks=pl.len().cast(pl.Int64))
     both = pl.concat([table, before.filter(pl.col("bytes") != 0)], how="diagonal")

@@ -89,24 +89,21 @@ def sweep(events: pl.DataFrame) -> Nesting:
     for low, high in itertools.pairwise(bounds):
         stack = [(_NEVER, -1)]
         for first in range(low, high, _PIECE):
-            piece = slice(first, min(first + _PIECE, high))
-            following = start[first + 1 : min(piece.stop + 1, high)].tolist()
-            lists = (start[piece].tolist(), end[piece].tolist(), [*following, _NEVER][: piece.stop - first])
-            parent[piece] = _parents(*lists, first, stack)
+            stop = min(first + _PIECE, high)
+            starts = [*start[first : min(stop + 1, high)].tolist(), _NEVER]  # and when the event after them starts
+            parent[first:stop] = _parents(starts, end[first:stop].tolist(), first, stack)
     return Nesting(thread, start, end, parent)
 
 
-def _parents(
-    starts: list[int], ends: list[int], following: list[int], first: int, stack: list[tuple[int, int]]
-) -> list[int]:
-    """Parents of a thread's next events, whose rows begin at `first`; `following` is when the next one starts.
+def _parents(starts: list[int], ends: list[int], first: int, stack: list[tuple[int, int]]) -> list[int]:
+    """Parents of a thread's next events, whose rows begin at `first`; `starts` has at least one more than `ends`.
 
     The house's one Python loop over events. `stack` holds the open events as (end, row), popped lazily when they
     surface after their end; at its bottom is one that never ends. What ends before the next starts is nobody's parent.
     """
     parents = []
     until, owner = stack[-1]
-    for row, (now, end, after) in enumerate(zip(starts, ends, following, strict=True), first):
+    for row, (now, end, after) in enumerate(zip(starts, ends, starts[1:], strict=False), first):
         while until <= now:
             stack.pop()
             until, owner = stack[-1]

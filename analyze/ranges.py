@@ -46,13 +46,16 @@ class Ranges:
     frame: pl.DataFrame
 
 
-def find_ranges(host: pl.DataFrame, modules: pl.DataFrame, rules: Rules = NO_RULES) -> Ranges:
-    """The ranges of host events (with `row`), labelled; `modules` has the ids of their module frames."""
-    written = host.filter(pl.col("kind") == "annotation").with_columns(pl.col("name").cast(pl.String))
+def find_ranges(host: pl.DataFrame, written: pl.DataFrame, modules: pl.DataFrame, rules: Rules = NO_RULES) -> Ranges:
+    """The ranges of host events (with `row`), labelled.
+
+    `written` are the annotations among them, names as text; `modules` has the ids of their module frames.
+    """
     ours = written.filter(pl.col("name").str.starts_with(RANGE_PREFIX))
     if ours.height:
         return Ranges("tracekit", _annotation_labels(ours, rules))
-    frames = host.filter((pl.col("kind") == "python") & pl.col("name").cat.starts_with(MODULE_PREFIX))
+    python = host.filter(pl.col("kind") == "python").select("row", "name", "thread", "start_ns", "end_ns")
+    frames = python.filter(pl.col("name").cat.starts_with(MODULE_PREFIX))
     if frames.height:
         frames = frames.join(modules, on="row", how="left", maintain_order="left")
         return Ranges("modules", _module_labels(frames.with_columns(pl.col("name").cast(pl.String)), rules))

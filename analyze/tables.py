@@ -35,8 +35,9 @@ def operators(host: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
     share (of all self time). Sorted by self_ns, largest first; self_ns sums to the busy time of the host threads.
     """
     keys = [*by, "name", "kind"]
+    split = [*dict.fromkeys([*keys, "component"])]
     outer = pl.col("outermost")
-    table = host.group_by(keys).agg(
+    parts = host.group_by(split).agg(
         calls=outer.sum().cast(pl.Int64),
         self_ns=pl.col("self_ns").sum(),
         total_ns=pl.col("dur_ns").filter(outer).sum(),
@@ -45,7 +46,23 @@ def operators(host: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
         device_ns=pl.col("device_ns").sum(),
         **_FORMULAS,
     )
+    if len(split) > len(keys):
+        main = pl.col("component").cast(pl.String).sort_by("self_ns", "component", descending=[True, False]).first()
+        sums = pl.col("calls", "self_ns", "total_ns", "calls_raw", "total_raw_ns", "device_ns").sum()
+        parts = parts.group_by(keys).agg(sums, **_FORMULAS, component=main)
+    table = _with_backward(parts, host, keys)
+    return (
+        plain(_shared(table))
+        .select(*split, *_COSTS, "share")
+        .sort(["self_ns", "name", "kind", *by], descending=[True] + [False] * (2 + len(by)))
+    )
+
+
+def _with_backward(table: pl.DataFrame, host: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Add backward_ns and backward_device_ns: what the backward of the calls in each row cost."""
     backward = host.filter(pl.col("forward_row").is_not_null())
+    if not backward.height:
+        return table.with_columns(backward_ns=pl.lit(0, pl.Int64), backward_device_ns=pl.lit(0, pl.Int64))
     caused = (
         backward.select("self_ns", "device_ns")
         .hstack(host.select(pl.col(keys).gather(backward["forward_row"])))
@@ -53,21 +70,7 @@ def operators(host: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
         .agg(backward_ns=pl.col("self_ns").sum(), backward_device_ns=pl.col("device_ns").sum())
     )
     table = table.join(caused, on=keys, how="left", nulls_equal=True)
-    table = table.with_columns(pl.col("backward_ns", "backward_device_ns").fill_null(0))
-    if "component" not in by:
-        main = (
-            host.group_by([*keys, "component"])
-            .agg(weight=pl.col("self_ns").sum())
-            .sort(["weight", "component"], descending=[True, False])
-            .group_by(keys, maintain_order=True)
-            .agg(component=pl.col("component").first())
-        )
-        table = table.join(main, on=keys, how="left", nulls_equal=True)
-    return (
-        plain(_shared(table))
-        .select(*dict.fromkeys([*keys, "component"]), *_COSTS, "share")
-        .sort(["self_ns", "name", "kind", *by], descending=[True] + [False] * (2 + len(by)))
-    )
+    return table.with_columns(pl.col("backward_ns", "backward_device_ns").fill_null(0))
 
 
 def top(table: pl.DataFrame, count: int) -> pl.DataFrame:
@@ -161,7 +164,8 @@ def _grouped(cells: pl.DataFrame, keys: list[str], steps: int) -> pl.DataFrame:
 def steps(host: pl.DataFrame) -> pl.DataFrame:
     """The profiled steps: step, thread, start_ns, dur_ns, in order."""
     return (
-        host.filter((pl.col("kind") == "annotation") & pl.col("name").cat.starts_with(STEP_PREFIX))
+        host.filter(pl.col("kind") == "annotation")
+        .filter(pl.col("name").cat.starts_with(STEP_PREFIX))
         .select("step", "thread", "start_ns", "dur_ns")
         .sort("start_ns", "step")
     )

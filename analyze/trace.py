@@ -182,7 +182,7 @@ class Trace:
         their own, beyond what `memory_peaks` knows.
         """
         frames, found = self.events.frames, self._analysed
-        columns = self.host.select("phase", "component", "part", "layer")[found.operators["row"]]
+        columns = self.host.select(pl.col("phase", "component", "part", "layer").gather(found.operators["row"]))
         live = memory.live_at_peak(self._blocks, frames.threads, found.operators.hstack(columns), found.nesting)
         known = self.point.memory if self.point is not None and self.point.identity.device == "cpu" else None
         return memory.with_stayed(live, known.parameter_bytes, known.input_bytes) if known else live
