@@ -17,6 +17,7 @@ from polars.testing import assert_frame_equal
 
 from tracekit.analyze import read as reader
 from tracekit.analyze import stream
+from tracekit.analyze.decode import _quoted
 from tracekit.analyze.forgive import nanoseconds, shallow
 from tracekit.analyze.nest import sweep
 from tracekit.analyze.read import read_events
@@ -405,3 +406,14 @@ def test_begin_and_end_pairs_are_the_spans_they_stand_for(threads: list[list[tup
     assert results[1].findings == results[0].findings
     whole = [sweep(result.frames.host).self_ns().tolist() for result in results]
     assert whole[0] == whole[1]
+
+
+@given(st.text('"tsdur: \\', max_size=60), st.text('"tsdur: \\', max_size=60))
+def test_quoted_words_are_counted(before: str, after: str) -> None:
+    text = (before + '"ts": 1, "dur": 2' + after).encode()
+    places = (
+        [text[i:].startswith(b'"ts"') for i in range(len(text))],
+        [text[i:].startswith(b'"dur"') for i in range(len(text))],
+    )
+    assert _quoted(text, b"ts", b"dur") == [sum(p) for p in places]
+    assert _quoted(b"", b"ts") == [0]
