@@ -58,7 +58,7 @@ def attributed(
     backward = node.within(model)
     optimizing = optimizer.within(model) & ~backward
     losing = loss.within(model)  # a loss function is no module, and often called outside of all
-    caused_by = node.column("forward_row").fill_null(-1).to_numpy()
+    caused_by = np.append(node.ranges["forward_row"].fill_null(-1).to_numpy(), -1)[node.index]
     cause = _outside_backward(caused_by, backward)
     layer_cause = _outside_backward(caused_by, node.within(layer))  # a checkpoint may recompute within a layer's hooks
     losing = np.where(cause >= 0, losing[cause], False)
@@ -69,24 +69,17 @@ def attributed(
         step,
         forward_row=nullable(np.where(backward, caused_by, -1)).cast(pl.Int32),
         component=_choose(
-            _COMPONENT,
-            [(optimizing, OPTIMIZER), (losing, LOSS)],
-            model.column("component", cause),
-            UNATTRIBUTED,
+            model.words("component", _COMPONENT, UNATTRIBUTED, cause), (optimizing, OPTIMIZER), (losing, LOSS)
         ),
-        part=_choose(pl.Categorical(), [(optimizing | losing, "")], model.column("part", cause), nowhere),
-        layer=_choose(pl.Categorical(), [(optimizing, "")], layer.column("layer", layer_cause), ""),
+        part=_choose(model.words("part", pl.Categorical(), nowhere, cause), (optimizing | losing, "")),
+        layer=_choose(layer.words("layer", pl.Categorical(), "", layer_cause), (optimizing, "")),
         phase=_choose(
-            _PHASE,
-            [
-                ((step.is_null() & step.is_not_null().any()).to_numpy(), OUTSIDE),
-                (backward, BACKWARD),
-                (node.index >= 0, RECOMPUTE),  # in a module that was entered within a backward node
-                (optimizing, OPTIMIZER),
-                ((phase.index < 0) & ((model.index >= 0) & modular | (graph.index >= 0)), FORWARD),
-            ],
-            phase.column("phase"),
-            NO_PHASE,
+            phase.words("phase", _PHASE, NO_PHASE),
+            ((step.is_null() & step.is_not_null().any()).to_numpy(), OUTSIDE),
+            (backward, BACKWARD),
+            (node.index >= 0, RECOMPUTE),  # in a module that was entered within a backward node
+            (optimizing, OPTIMIZER),
+            ((phase.index < 0) & ((model.index >= 0) & modular | (graph.index >= 0)), FORWARD),
         ),
     ).drop("row"), found.source
 
@@ -105,10 +98,11 @@ class _Owners:
         inner[ranges["row"].to_numpy()] = np.arange(ranges.height)
         return cls(ranges, inner)
 
-    def column(self, name: str, rows: Int64s | None = None) -> pl.Series:
-        """A column of each event's range (or of the ranges of the events in `rows`), null where there is none."""
+    def words(self, name: str, dtype: pl.DataType, otherwise: str, rows: Int64s | None = None) -> pl.Series:
+        """A column of each event's range, or of the ranges of the events in `rows`; `otherwise` where there is none."""
         index = self.index if rows is None else np.where(rows >= 0, self.index[rows], -1)
-        return self.ranges[name].gather(nullable(index))
+        words = self.ranges[name].cast(dtype, strict=False).extend_constant(None, 1).fill_null(otherwise)
+        return words.gather(np.where(index < 0, self.ranges.height, index).astype(np.uint32))
 
     def within(self, other: _Owners) -> Bools:
         """Where the range here is the inner one: `other` has none there, or one that starts earlier or ends later."""
@@ -138,11 +132,11 @@ def _outside_backward(caused_by: Int64s, backward: Bools) -> Int64s:
         cause = further
 
 
-def _choose(dtype: pl.DataType, cases: list[tuple[Bools, str]], values: pl.Series, otherwise: str) -> pl.Series:
-    """The word of the first case that holds, else the value, else (where that is null) `otherwise`."""
-    chosen = pl.lit(values.cast(dtype, strict=False)).fill_null(pl.lit(otherwise, dtype=dtype))
+def _choose(words: pl.Series, *cases: tuple[Bools, str]) -> pl.Series:
+    """The word of the first case that holds, else what is there."""
+    chosen = pl.lit(words)
     for holds, word in reversed([case for case in cases if case[0].any()]):
-        chosen = pl.when(pl.Series(holds)).then(pl.lit(word, dtype=dtype)).otherwise(chosen)
+        chosen = pl.when(pl.Series(holds)).then(pl.lit(word, dtype=words.dtype)).otherwise(chosen)
     return pl.select(chosen).to_series()
 
 

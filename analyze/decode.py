@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,21 +87,20 @@ class Decoder:
 
     def _take(self, decoded: list[Any], block: bytes) -> bool:
         """Sort strictly decoded events into frames; False when a key is given twice or a time is not a plain number."""
-        durs = [e.dur for e in decoded]
-        if _quoted(block, b"ts", b"dur") != [len(decoded), len(decoded) - durs.count(None)]:
+        groups: defaultdict[Any, list[Any]] = defaultdict(list)
+        for event in decoded:
+            groups[type(event)].append(event)
+        durs = {kind: [e.dur for e in rows] for kind, rows in groups.items()}
+        lasting = len(decoded) - sum(dur.count(None) for dur in durs.values())
+        if _quoted(block, b"ts", b"dur") != [len(decoded), lasting]:
             return False  # a key given twice: typed decoding would keep the last in silence
-        starts = _starts(block, decoded)
+        starts = _starts(block, decoded, groups)
         if starts is None:
             return False
-        lasting = ev.to_ns([dur or 0.0 for dur in durs])
-        groups: defaultdict[Any, list[int]] = defaultdict(list)
-        for i, kind in enumerate(map(type, decoded)):
-            groups[kind].append(i)
-        for rows in groups.values():
-            category = ev.category(decoded[rows[0]])
+        for kind, rows in groups.items():
+            category = str(kind.__struct_config__.tag)
             if category in ev.STRUCTS:
-                index = np.asarray(rows)
-                self._add(category, [decoded[i] for i in rows], starts[index], lasting[index])
+                self._add(category, rows, starts[kind], ev.to_ns([dur or 0.0 for dur in durs[kind]]))
         self.seen += len(decoded)
         return True
 
@@ -234,12 +234,15 @@ def _quoted(block: bytes, *words: bytes) -> list[int]:
     return counts
 
 
-def _starts(block: bytes, decoded: list[Any]) -> ev.Int64s | None:
-    """Start times in ns: from doubles where they are exact, else from the digits; None when those are not one each."""
-    times = np.array([e.ts for e in decoded], dtype=np.float64)
-    if np.abs(times).max(initial=0) < ev.FLOAT_EXACT_US:
-        return ev.to_ns(times)
+def _starts(block: bytes, decoded: list[Any], groups: Mapping[Any, list[Any]]) -> dict[Any, ev.Int64s] | None:
+    """Start times in ns by kind: from doubles where they are exact, else from the digits; None if not one each."""
+    times = {kind: np.array([e.ts for e in rows], dtype=np.float64) for kind, rows in groups.items()}
+    if all(np.abs(one).max() < ev.FLOAT_EXACT_US for one in times.values()):
+        return {kind: ev.to_ns(one) for kind, one in times.items()}
     exact = [nanoseconds(match[1].decode()) for match in _TS.finditer(block)]
     if len(exact) != len(decoded) or None in exact:
         return None
-    return np.array(exact, dtype=np.int64)
+    found: dict[Any, list[int | None]] = {kind: [] for kind in groups}
+    for event, time in zip(decoded, exact, strict=True):
+        found[type(event)].append(time)
+    return {kind: np.array(one, dtype=np.int64) for kind, one in found.items()}
