@@ -6,7 +6,7 @@ import polars as pl
 
 from tracekit.units import duration
 
-from .launches import AMBIGUOUS, BEFORE_WINDOW, LINKED, NO_LAUNCH
+from .launches import AMBIGUOUS, BEFORE_WINDOW, NO_LAUNCH
 from .nest import Nesting
 from .quality import Findings
 
@@ -27,7 +27,7 @@ def host_findings(host: pl.DataFrame, nesting: Nesting, window_end_ns: int | Non
     return findings
 
 
-def device_findings(device: pl.DataFrame, host: pl.DataFrame, launches: pl.DataFrame) -> Findings:
+def device_findings(device: pl.DataFrame) -> Findings:
     """Device work without a launch, before its launch, at no time, or running over its successors."""
     findings = Findings()
     for launch, code in (
@@ -35,14 +35,11 @@ def device_findings(device: pl.DataFrame, host: pl.DataFrame, launches: pl.DataF
         (AMBIGUOUS, "launch_ambiguous"),
         (NO_LAUNCH, "launch_none"),
     ):
-        work = device.filter(pl.col("launch") == launch)
-        findings.add(code, f"{duration(int(work['dur_ns'].sum()))} of device time", work.height)
-    known = launches.filter(pl.col("correlation") != 0).unique("correlation", keep="none")
-    begun = known.select("correlation", begun_ns=host["start_ns"].gather(known["row"]))
-    linked = device.filter(pl.col("launch") == LINKED).join(begun, on="correlation", how="left")
-    early = linked.filter((pl.col("start_ns") < pl.col("begun_ns")) & (pl.col("start_ns") != 0))
+        durs = device["dur_ns"].filter(device["launch"] == launch)
+        findings.add(code, f"{duration(int(durs.sum()))} of device time", len(durs))
+    early = device.filter((pl.col("start_ns") < pl.col("launch_ns")) & (pl.col("start_ns") != 0))
     if early.height:
-        most = int((early["begun_ns"] - early["start_ns"]).max())  # type: ignore[arg-type]
+        most = int((early["launch_ns"] - early["start_ns"]).max())  # type: ignore[arg-type]
         findings.add("kernel_before_launch", f"by up to {duration(most)}", early.height)
     timeless = device.filter(pl.col("start_ns") == 0)
     findings.add("device_time_zero", str(timeless["name"][0]) if timeless.height else "", timeless.height)

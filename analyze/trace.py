@@ -85,7 +85,7 @@ class Trace:
 
     @property
     def device(self) -> pl.DataFrame:
-        """Device work with `launch` and the `row` of the operator in `host` that launched it."""
+        """Device work with `launch`, `launch_ns` and the `row` of the operator in `host` that launched it."""
         return self._analysed.device
 
     @property
@@ -219,5 +219,5 @@ def _analyse(events: Events, rules: Rules) -> _Analysed:
     self_ns = pl.Series(whole.self_ns())
     host = host.hstack(cost).with_columns(device_ns=pl.Series(device_ns), self_ns=self_ns)
     host_said = soundness.host_findings(host, whole, events.window_end_ns).listed()
-    findings = [*host_said, *soundness.device_findings(device, host, frames.launches).listed()]
+    findings = [*host_said, *soundness.device_findings(device).listed()]
     return _Analysed(tables.with_outermost(host), device, source, operators, nesting, findings)
