@@ -155,6 +155,7 @@ class Decoder:
         """Everything as frames; call `finish` first. Gives up what it holds, so that nothing is there twice."""
         threads, number = _numbered(self._threads)
         columns = {name: self._host.take(name) for name in ("start_ns", "ev_idx", "name", "kind")}
+        columns["ev_idx"] = columns["ev_idx"].fill_null(-1)
         columns["thread"] = pl.Series(number[self._host.take("thread").to_numpy()])
         columns["end_ns"] = columns["start_ns"] + self._host.take("dur_ns")
         order = sweep_order(

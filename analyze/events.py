@@ -172,7 +172,7 @@ HOST_SCHEMA: dict[str, Any] = {
     "start_ns": pl.Int64,
     "dur_ns": pl.Int64,
     "thread": pl.Int32,
-    "ev_idx": pl.Int64,  # -1: none
+    "ev_idx": pl.Int64,
 }
 OPERATOR_SCHEMA: dict[str, Any] = {
     "row": pl.Int64,
@@ -229,15 +229,16 @@ def host_columns(
 
     `threads` numbers the (pid, tid) pairs, and learns new ones.
     """
-    indices = [-1] * len(events) if kind == "runtime" else [e.args.ev_idx for e in events]
-    return {
+    columns = {
         "kind": _kinds(kind, len(events)),
         "name": [e.name for e in events],
         "start_ns": start,
         "dur_ns": dur,
         "thread": _threads([e.pid for e in events], [e.tid for e in events], threads),
-        "ev_idx": [-1 if index is None else index for index in indices],
     }
+    if kind != "runtime":
+        columns["ev_idx"] = [e.args.ev_idx for e in events]
+    return columns
 
 
 def _threads(pids: list[int], tids: list[int], threads: dict[tuple[int, int], int]) -> list[int]:

@@ -242,7 +242,7 @@ def with_outermost(host: pl.DataFrame) -> pl.DataFrame:
     `host` is in the order of `nest.sweep_order`.
     """
     reached = pl.col("end_ns").cum_max().shift(1).over("thread", "kind", "name")
-    return host.with_columns(outermost=(reached.is_null() | (pl.col("end_ns") > reached)))
+    return host.with_columns(outermost=(pl.col("end_ns") > reached).fill_null(True))
 
 
 def _shared(table: pl.DataFrame, column: str = "self_ns") -> pl.DataFrame:
