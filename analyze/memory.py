@@ -73,9 +73,9 @@ def live_at_peak(
     )
     place = live.join(threads, on=["pid", "tid"], how="left", maintain_order="left")["thread"].fill_null(-1)
     owner = nullable(nesting.owner_at(place.to_numpy(), live["time_ns"].to_numpy()))
-    who = operators.select(pl.col(column).gather(owner).cast(pl.String) for column in _WHO)
+    who = operators.select(pl.col(_WHO).gather(owner))
     known = live.select(*_DEVICE, "bytes").hstack(who).group_by(*_DEVICE, *_WHO)
-    table = known.agg(pl.col("bytes").sum(), blocks=pl.len().cast(pl.Int64))
+    table = known.agg(pl.col("bytes").sum(), blocks=pl.len().cast(pl.Int64)).with_columns(pl.col(_WHO).cast(pl.String))
     both = pl.concat([table, before.filter(pl.col("bytes") != 0)], how="diagonal")
     return both.select(*_DEVICE, pl.col(_WHO).fill_null(""), "blocks", "bytes").sort(
         ["bytes", *_DEVICE, *_WHO], descending=[True] + [False] * (len(_DEVICE) + len(_WHO))

@@ -54,8 +54,8 @@ def find_ranges(host: pl.DataFrame, written: pl.DataFrame, modules: pl.DataFrame
     ours = written.filter(pl.col("name").str.starts_with(RANGE_PREFIX))
     if ours.height:
         return Ranges("tracekit", _annotation_labels(ours, rules))
-    python = host.filter(pl.col("kind") == "python").select("row", "name", "thread", "start_ns", "end_ns")
-    frames = python.filter(pl.col("name").cat.starts_with(MODULE_PREFIX))
+    python = host.select("kind", "row", "name", "thread", "start_ns", "end_ns").filter(pl.col("kind") == "python")
+    frames = python.drop("kind").filter(pl.col("name").cat.starts_with(MODULE_PREFIX))
     if frames.height:
         frames = frames.join(modules, on="row", how="left", maintain_order="left")
         return Ranges("modules", _module_labels(frames.with_columns(pl.col("name").cast(pl.String)), rules))
