@@ -63,11 +63,12 @@ class Ability:
 def abilities(trace: Trace) -> list[Ability]:
     """What the trace can tell, and what it cannot for want of what."""
     frames, host = trace.events.frames, trace.host
+    record = "profile inside tracekit.annotate(model), or with_stack=True"
     sources = {
         "tracekit": "tracekit's ranges",
         "modules": "nn.Module frames",
-        "annotations": "record_function ranges",
-        "": "collect with tracekit, or profile inside tracekit.annotate(model), or with_stack=True",
+        "annotations": f"only record_function ranges: {record}",
+        "": record,
     }
     shapes = int(frames.operators["shapes"].is_not_null().sum())
     steps = trace.steps().height
@@ -79,7 +80,7 @@ def abilities(trace: Trace) -> list[Ability]:
             "time per component and layer", trace.range_source in ("tracekit", "modules"), sources[trace.range_source]
         ),
         Ability("backward charged to the forward", backward > 0, f"{backward:,} events of backward nodes are linked"),
-        Ability("spread over steps", steps > 1, f"{steps} profiled steps" if steps else "no step: call prof.step()"),
+        Ability("spread over steps", steps > 1, _steps(steps)),
         Ability(
             "FLOPs, cost by shape", shapes > 0, f"{shapes:,} shapes" if shapes else "profile with record_shapes=True"
         ),
@@ -101,6 +102,10 @@ def abilities(trace: Trace) -> list[Ability]:
             "unprofiled samples in the file" if trace.point else "a profiled run tells shares, never latency",
         ),
     ]
+
+
+def _steps(count: int) -> str:
+    return f"{count} profiled steps" if count > 1 else "one profiled step" if count else "no step: call prof.step()"
 
 
 def _share(trace: Trace, component: str) -> float:
