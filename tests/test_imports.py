@@ -47,6 +47,12 @@ def test_analysis_loads_no_torch_and_terminal_no_altair() -> None:
     )
 
 
+def test_annotate_needs_the_users_torch_and_nothing_else() -> None:
+    pytest.importorskip("torch")
+    ranges = "import torch, tracekit\nwith tracekit.annotate(torch.nn.Linear(2, 2)) as _: pass"
+    assert not {"transformers", "polars", "numpy"} & (loaded(ranges) - loaded("import torch"))
+
+
 def test_every_public_name_resolves() -> None:
     for name in tracekit.__all__:
         assert getattr(tracekit, name) is not None
