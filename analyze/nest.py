@@ -53,7 +53,8 @@ class Nesting:
         owner = np.full(len(time_ns), -1, dtype=np.int64)
         for number in np.unique(self.thread):
             low, high = np.searchsorted(self.thread, [number, number + 1])
-            rows = np.flatnonzero(thread == number)
+            mine = thread == number
+            rows = slice(None) if mine.all() else np.flatnonzero(mine)
             last = low + np.searchsorted(self.start_ns[low:high], time_ns[rows], side="right") - 1
             owner[rows] = np.where(last >= low, last, -1)
         # The last to start, or, where that has ended, what it began in, and so on.
