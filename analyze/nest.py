@@ -59,10 +59,26 @@ class Nesting:
             owner[rows] = np.where(last >= low, last, -1)
         # The last to start, or, where that has ended, what it began in, and so on.
         asked = np.flatnonzero(owner >= 0)
-        while (asked := asked[self.end_ns[owner[asked]] <= time_ns[asked]]).size:
+        for _ in range(_CLIMB):
+            asked = asked[self.end_ns[owner[asked]] <= time_ns[asked]]
+            if not asked.size:
+                return owner
             owner[asked] = self.parent[owner[asked]]
             asked = asked[owner[asked] >= 0]
+        owner[asked] = self._merged(thread[asked], time_ns[asked])
         return owner
+
+    def _merged(self, thread: Int64s, time_ns: Int64s) -> Int64s:
+        """As `owner_at`, for nests too deep to climb: the moments are swept along, as events of no length."""
+        count = len(self.parent)
+        threads, starts, ends = (
+            np.concatenate(pair) for pair in ((self.thread, thread), (self.start_ns, time_ns), (self.end_ns, time_ns))
+        )
+        order = np.lexsort((np.arange(len(threads)) >= count, starts, threads))  # a moment after what starts at it
+        parent = _swept(threads[order], starts[order], ends[order])
+        above = np.empty(len(order), dtype=np.int64)
+        above[order] = np.where(parent >= 0, order[parent], -1)
+        return above[count:]
 
 
 def sweep_order(events: pl.DataFrame) -> Int64s:
@@ -88,15 +104,19 @@ def sweep_order(events: pl.DataFrame) -> Int64s:
 def sweep(events: pl.DataFrame) -> Nesting:
     """The nesting of each thread's events (`thread`, `start_ns`, `end_ns`, in the order of `sweep_order`)."""
     thread, start, end = (events[column].to_numpy() for column in ("thread", "start_ns", "end_ns"))
-    parent = np.full(events.height, -1, dtype=np.int64)
-    bounds = [0, *(np.flatnonzero(np.diff(thread)) + 1).tolist(), events.height]
+    return Nesting(thread, start, end, _swept(thread, start, end))
+
+
+def _swept(thread: Int64s, start: Int64s, end: Int64s) -> Int64s:
+    parent = np.full(len(thread), -1, dtype=np.int64)
+    bounds = [0, *(np.flatnonzero(np.diff(thread)) + 1).tolist(), len(thread)]
     for low, high in itertools.pairwise(bounds):
         stack = [(_NEVER, -1)]
         for first in range(low, high, _PIECE):
             stop = min(first + _PIECE, high)
             starts = [*start[first : min(stop + 1, high)].tolist(), _NEVER]  # and when the event after them starts
             parent[first:stop] = _parents(starts, end[first:stop].tolist(), first, stack)
-    return Nesting(thread, start, end, parent)
+    return parent
 
 
 def _parents(starts: list[int], ends: list[int], first: int, stack: list[tuple[int, int]]) -> list[int]:
@@ -119,4 +139,5 @@ def _parents(starts: list[int], ends: list[int], first: int, stack: list[tuple[i
 
 
 _NEVER = (1 << 63) - 1
+_CLIMB = 64  # levels to climb before sweeping is quicker
 _PIECE = 1 << 17  # events at a time: bounds the Python objects alive

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracekit.analyze import nest
 from tracekit.analyze.nest import sweep, sweep_order
 from tracekit.analyze.tables import union_ns
 
@@ -140,3 +142,29 @@ def test_deep_recursion_is_no_recursion_here() -> None:
 def test_nothing_and_one(count: int) -> None:
     owned = self_times([Interval(0, 5, 3, 0, "a")][:count])
     assert list(owned.values()) == [3][:count]
+
+
+@pytest.mark.parametrize("climb", [0, 1, 64])
+@given(intervals(), st.lists(st.integers(-2, 45), max_size=20))
+def test_climbing_and_sweeping_agree(climb: int, events: list[Interval], moments: list[int]) -> None:
+    host = ordered(frame(events))
+    nesting = sweep(host)
+    threads = np.array([m % 2 for m in moments], dtype=np.int64)
+    times = np.array(moments, dtype=np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nest, "_CLIMB", climb)
+        owners = nesting.owner_at(threads, times)
+    assert owners.tolist() == nesting.owner_at(threads, times).tolist()
+
+
+def test_a_hundred_thousand_levels() -> None:
+    depth = 100_000
+    start = np.arange(depth)
+    host = pl.DataFrame({"thread": np.zeros(depth, dtype=np.int64), "start_ns": start, "end_ns": 4 * depth - start})
+    nesting = sweep(host)
+    assert nesting.parent.tolist() == list(range(-1, depth - 1))
+    assert nesting.self_ns().tolist() == [2] * (depth - 1) + [2 * depth + 2]
+    moments = np.linspace(0, 5 * depth, 50_000).astype(np.int64)
+    owners = nesting.owner_at(np.zeros(len(moments), dtype=np.int64), moments)
+    expected = np.where(moments < depth, moments, np.minimum(4 * depth - moments - 1, depth - 1))
+    assert owners.tolist() == np.maximum(expected, -1).tolist()
