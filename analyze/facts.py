@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from . import tables
+from .launches import GRAPH, LINKED
 from .trace import Trace
 
 # Operators whose times `check --json` gives, so that two tools can be compared on one file.
@@ -20,7 +21,7 @@ def facts(trace: Trace) -> dict[str, Any]:
     names = host.filter(pl.col("kind") == "operator").with_columns(pl.col("name").cast(pl.String))
     probes = {name: names.filter(pl.col("name") == name) for name in PROBES}
     annotations = host.filter(pl.col("kind") == "annotation")
-    linked = device.filter(pl.col("launch") == "linked")
+    linked = device.filter(pl.col("launch").is_in([LINKED, GRAPH]))
     peaks = trace.memory_peaks()
     return {
         "n_cpu_op": names.height,
@@ -73,7 +74,7 @@ def abilities(trace: Trace) -> list[Ability]:
     shapes = int(frames.operators["shapes"].is_not_null().sum())
     steps = trace.steps().height
     backward = int(host["forward_row"].is_not_null().sum())
-    known = trace.device_launches().filter(pl.col("launch") == "linked")
+    known = trace.device_launches().filter(pl.col("launch").is_in([LINKED, GRAPH]))
     return [
         Ability("time per operator", frames.operators.height > 0, f"{frames.operators.height:,} operators on the host"),
         Ability(

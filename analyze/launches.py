@@ -7,17 +7,20 @@ import polars as pl
 from .nest import Nesting
 from .ranges import nullable
 
-# What is known of the launch of a piece of device work: in the file, not in the file, claimed by several, not named.
+# What is known of the launch of a piece of device work: in the file, there and of a whole CUDA or HIP graph, not in the
+# file, claimed by several, not named.
 LINKED = "linked"
+GRAPH = "graph"
 BEFORE_WINDOW = "before_window"
 AMBIGUOUS = "ambiguous"
 NO_LAUNCH = "none"
+_GRAPH_LAUNCH = r"^(cuda|hip|cu)Graph(Exec)?Launch"
 
 
 def device_operators(
     device: pl.DataFrame, host: pl.DataFrame, launches: pl.DataFrame, operators: pl.DataFrame, nesting: Nesting
 ) -> pl.DataFrame:
-    """Add `launch` (linked, before_window, ambiguous, none), `launch_ns` and the host `row` of the operator.
+    """Add `launch` (linked, graph, before_window, ambiguous, none), `launch_ns` and the host `row` of the operator.
 
     Work links to its launch by a unique non-zero correlation, to its operator by External id where exactly one operator
     has it, else by the operator that is innermost where the launch starts, at `launch_ns`. `launches` has the
@@ -36,10 +39,13 @@ def device_operators(
     linked = (device["launches"] == 1).fill_null(False)
     at = device["launch_row"].fill_null(0).to_numpy()
     begun = host["start_ns"].gather(at) if host.height else pl.Series([None] * device.height, dtype=pl.Int64)
+    graph = host["name"].gather(at).cast(pl.String).str.contains(_GRAPH_LAUNCH) if host.height else pl.Series([False])
     enclosing = nesting.owner_at(host["thread"].gather(at).to_numpy(), begun.to_numpy()) if host.height else None
     inner = pl.lit(None) if enclosing is None else operators["row"].gather(nullable(enclosing))
     return device.with_columns(
-        launch=pl.when(linked)
+        launch=pl.when(linked & graph)
+        .then(pl.lit(GRAPH))
+        .when(linked)
         .then(pl.lit(LINKED))
         .when(pl.col("launches") > 1)
         .then(pl.lit(AMBIGUOUS))

@@ -13,7 +13,7 @@ import polars as pl
 import polars.selectors as cs
 
 from .attribute import NO_PHASE, OUTSIDE, UNATTRIBUTED
-from .launches import LINKED
+from .launches import GRAPH, LINKED
 from .ranges import STEP_PREFIX
 
 REST = "rest"
@@ -106,7 +106,7 @@ def components(cells: pl.DataFrame, device: pl.DataFrame, steps: int) -> pl.Data
     operator of the file launched is unattributed, one row per reason (see `device_launches`).
     """
     table = _grouped(cells, ["phase", "component", "part"], steps)
-    orphans = device_launches(device).filter(pl.col("launch") != LINKED)
+    orphans = device_launches(device).filter(~pl.col("launch").is_in([LINKED, GRAPH]))
     if not orphans.height:
         return table
     rows = orphans.select(
@@ -212,7 +212,9 @@ def devices(device: pl.DataFrame) -> pl.DataFrame:
 def device_launches(device: pl.DataFrame) -> pl.DataFrame:
     """Device time per launch state, so that work without an operator is its own row: launch, calls, total_ns."""
     state = (
-        pl.when((pl.col("launch") == LINKED) & pl.col("row").is_null()).then(pl.lit("no_operator")).otherwise("launch")
+        pl.when(pl.col("launch").is_in([LINKED, GRAPH]) & pl.col("row").is_null())
+        .then(pl.lit("no_operator"))
+        .otherwise("launch")
     )
     return (
         device.group_by(state.alias("launch"))

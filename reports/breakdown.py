@@ -18,6 +18,7 @@ ONE_STEP = "one step"
 # How a piece of device work began (`analyze.tables.device_launches`), for people.
 LAUNCHES = {
     "linked": "launched by an operator of the trace",
+    "graph": "launched as part of a CUDA or HIP graph",
     "before_window": "launched before the profiler's window",
     "no_operator": "launched outside every operator",
     "ambiguous": "several launches claim it",

@@ -209,3 +209,26 @@ def test_rest_keeps_sums_true(span: Spans, write: Writer) -> None:
     assert cut.row(3, named=True)["name"] == "rest"
     for column in ("calls", "self_ns", "total_ns", "share", "device_ns"):
         assert cut[column].sum() == pytest.approx(full[column].sum())
+
+
+def test_work_of_a_graph_is_told_apart(span: Spans, write: Writer) -> None:
+    """Many kernels of one launch: all belong to the operator that replayed the graph, in a row of their own."""
+    kernels = [span("gemm", 100 + 20 * i, 10, "kernel", device=0, stream=7, correlation=5) for i in range(4)]
+    events = [
+        span("tracekit::ffn#mlp", 0, 50, "user_annotation"),
+        span("Replay", 10, 30),
+        span("cudaGraphLaunch", 15, 5, "cuda_runtime", correlation=5),
+        span("cudaLaunchKernel", 60, 5, "cuda_runtime", correlation=6),
+        span("cudaGraphLaunch", 70, 5, "cuda_runtime", correlation=7),
+        *kernels,
+        span("alone", 300, 3, "kernel", device=0, stream=7, correlation=6),
+        span("graph_alone", 310, 4, "kernel", device=0, stream=7, correlation=7),
+    ]
+    trace = Trace(write(events))
+    assert dict(trace.device_launches().select("launch", "total_ns").iter_rows()) == {
+        "graph": 40_000,
+        "no_operator": 7_000,
+    }
+    device = {(c, p): ns for c, p, ns in trace.components().select("component", "part", "device_ns").iter_rows() if ns}
+    assert device == {("ffn", ""): 40_000, ("unattributed", "no_operator"): 7_000}
+    assert trace.findings == []
