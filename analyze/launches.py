@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from .nest import Nesting
@@ -14,7 +15,7 @@ GRAPH = "graph"
 BEFORE_WINDOW = "before_window"
 AMBIGUOUS = "ambiguous"
 NO_LAUNCH = "none"
-_GRAPH_LAUNCH = r"^(cuda|hip|cu)Graph(Exec)?Launch"
+_GRAPH_LAUNCHES = ("cudaGraphLaunch", "hipGraphLaunch", "cuGraphLaunch")
 
 
 def device_operators(
@@ -39,7 +40,8 @@ def device_operators(
     linked = (device["launches"] == 1).fill_null(False)
     at = device["launch_row"].fill_null(0).to_numpy()
     begun = host["start_ns"].gather(at) if host.height else pl.Series([None] * device.height, dtype=pl.Int64)
-    graph = host["name"].gather(at).cast(pl.String).str.contains(_GRAPH_LAUNCH) if host.height else pl.Series([False])
+    launcher = host["name"].gather(at) if host.height else pl.Series([""] * device.height, dtype=pl.Categorical)
+    graph = pl.Series(np.logical_or.reduce([launcher.cat.starts_with(prefix).to_numpy() for prefix in _GRAPH_LAUNCHES]))
     enclosing = nesting.owner_at(host["thread"].gather(at).to_numpy(), begun.to_numpy()) if host.height else None
     inner = pl.lit(None) if enclosing is None else operators["row"].gather(nullable(enclosing))
     return device.with_columns(
