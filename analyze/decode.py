@@ -100,7 +100,8 @@ class Decoder:
         for kind, rows in groups.items():
             category = str(kind.__struct_config__.tag)
             if category in ev.STRUCTS:
-                self._add(category, rows, starts[kind], ev.to_ns([dur or 0.0 for dur in durs[kind]]))
+                instant = category == ev.MEMORY  # some exporters give it a duration: 0
+                self._add(category, rows, starts[kind], ev.to_ns([0.0] * len(rows) if instant else durs[kind]))
         self.seen += len(decoded)
         return True
 
