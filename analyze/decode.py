@@ -24,6 +24,7 @@ _ONE = msgspec.json.Decoder(ev.Known)
 _PIECES = msgspec.json.Decoder(list[msgspec.Raw])
 _TS = re.compile(rb'"ts"\s*:\s*(-?[\d.]+)(?=[,}\s])')
 _SEPARATORS = b" \t\r\n,"
+_LATEST_NS = 1 << 62  # 146 years from whatever zero: the end of an event must fit int64 too
 _MAX_DUR_NS = 30 * 86_400 * 10**9  # a duration beyond 30 days is a broken clock, not work
 
 
@@ -98,7 +99,7 @@ class Decoder:
         if starts is None:
             return False
         for kind, rows in groups.items():
-            category = str(kind.__struct_config__.tag)
+            category = ev.category(rows[0])
             if category in ev.STRUCTS:
                 instant = category == ev.MEMORY  # some exporters give it a duration: 0
                 self._add(category, rows, starts[kind], ev.to_ns([0.0] * len(rows) if instant else durs[kind]))
@@ -106,7 +107,7 @@ class Decoder:
         return True
 
     def _add(self, category: str, rows: list[Any], starts: ev.Int64s, durs: ev.Int64s) -> None:
-        good = (durs >= 0) & (durs <= _MAX_DUR_NS)
+        good = (durs >= 0) & (durs <= _MAX_DUR_NS) & (np.abs(starts) < _LATEST_NS)
         if not good.all():
             self.findings.add("bad_time", f"{sanitize(rows[int(np.argmin(good))].name)}", int((~good).sum()))
             rows, starts, durs = [r for r, g in zip(rows, good, strict=True) if g], starts[good], durs[good]
@@ -194,8 +195,10 @@ class _Columns:
         self._parts: dict[str, list[pl.Series]] = {name: [] for name in schema}
 
     def append(self, columns: ev.Columns) -> None:
-        """Add rows; columns of the schema that are not given are null."""
-        series = {name: pl.Series(name, values, dtype=self._schema[name]) for name, values in columns.items()}
+        """Add rows; columns of the schema that are not given are null, and so is an id too large for any."""
+        series = {
+            name: pl.Series(name, values, dtype=self._schema[name], strict=False) for name, values in columns.items()
+        }
         height = len(next(iter(series.values())))
         self.height += height
         for name, parts in self._parts.items():
@@ -219,8 +222,9 @@ def _numbered(threads: dict[tuple[int, int], int]) -> tuple[pl.DataFrame, ev.Int
     names = sorted(threads)
     number = np.zeros(len(names), dtype=np.int32)
     number[[threads[name] for name in names]] = np.arange(len(names))
-    schema = {"thread": pl.Int32, "pid": pl.Int64, "tid": pl.Int64}
-    return pl.DataFrame([(i, *name) for i, name in enumerate(names)], schema=schema, orient="row"), number
+    columns = {"pid": [pid for pid, _ in names], "tid": [tid for _, tid in names]}
+    ids = [pl.Series(name, values, dtype=pl.Int64, strict=False) for name, values in columns.items()]
+    return pl.DataFrame([pl.Series("thread", range(len(names)), dtype=pl.Int32), *ids]), number
 
 
 def _quoted(block: bytes, *words: bytes) -> list[int]:

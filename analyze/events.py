@@ -277,7 +277,10 @@ def module_columns(events: list[Any], first_row: int) -> Columns:
 @functools.lru_cache(maxsize=1 << 16)
 def _compact(raw: bytes) -> str | None:
     """One spelling of a JSON value however the file was laid out; few distinct ones exist in a trace."""
-    return msgspec.json.format(raw, indent=-1).decode("utf-8", "replace") if raw else None
+    try:
+        return msgspec.json.format(raw, indent=-1).decode("utf-8", "replace") if raw else None
+    except RecursionError:  # nested beyond all shapes; half a block must not be taken twice
+        return None
 
 
 def device_columns(events: list[Any], kind: str, start: Int64s, dur: Int64s) -> Columns:

@@ -57,7 +57,7 @@ def costs(name: str, shapes: str | None, dtypes: str | None, values: str | None 
     try:
         call = Call(_whole(shapes), json.loads(dtypes or "[]"), json.loads(values or "[]"))
         return formula(call)
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):  # a stranger's shapes
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):  # a stranger's shapes
         return None, None
 
 

@@ -19,6 +19,7 @@ unprofiled times (a profiled one is never taken for a latency):
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -76,6 +77,8 @@ def described(folder: Path) -> dict[Path, Point]:
         raise UsageError(f"{where}: points are tables named [[point]], and nothing else")
     found: dict[Path, Point] = {}
     for entry in entries.get("point", []):
+        if not all(0 < number < math.inf for number in (entry.length, *entry.latency_ms)):
+            raise UsageError(f"{where}: {sanitize(entry.file)}: length and latency_ms must be numbers above 0")
         file = folder / entry.file
         if not file.is_file():
             raise UsageError(f"{where}: no such file: {sanitize(entry.file)}")
@@ -108,7 +111,9 @@ def named(file: str, pattern: re.Pattern[str], device: str) -> Point | None:
     try:
         length = float(text)
     except (TypeError, ValueError):
-        raise UsageError(f"--length-from finds no number in {sanitize(file)}: {sanitize(text)!r}") from None
+        length = math.nan
+    if not 0 <= length < math.inf:
+        raise UsageError(f"--length-from finds no number in {sanitize(file)}: {sanitize(text)!r}")
     rest = file[: match.start()] + file[match.end() :]
     model = match["model"] if "model" in pattern.groupindex else _SUFFIXES.sub("", rest).strip("-_./ ") or "model"
     unknown: dict[str, Any] = dict.fromkeys(("mode", "attention", "dtype", "preset"), UNKNOWN)
@@ -126,9 +131,11 @@ def rank_of(path: Path, header: Mapping[str, Any]) -> int | None:
     return int(match[1]) if match and len(match[1]) < 10 else None
 
 
-def refuse_ranks_as_lengths(lengths: list[tuple[float, int | None]]) -> None:
-    """Raise TraceError where what was taken for lengths are the ranks of one job."""
+def check_lengths(lengths: list[tuple[float, int | None]]) -> None:
+    """Raise TraceError where what was taken for lengths (with the rank of each file) are the ranks of one job, or 0."""
     if len(lengths) > 1 and all(length == rank for length, rank in lengths):
         raise TraceError(
             "--length-from finds the ranks of a distributed job, not lengths; leave it out, or name its group"
         )
+    if any(length == 0 for length, _ in lengths):
+        raise TraceError("--length-from finds a length of 0; make its group match the length alone")

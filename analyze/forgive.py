@@ -207,7 +207,10 @@ def _integer(value: Any) -> int | None:
 
 
 def _raw(value: Any) -> msgspec.Raw | None:
-    return None if value is None else msgspec.Raw(json.dumps(_plain(value)).encode())
+    try:
+        return None if value is None else msgspec.Raw(json.dumps(_plain(value)).encode())
+    except RecursionError:  # nested beyond all shapes
+        return None
 
 
 def _plain(value: Any) -> Any:

@@ -132,7 +132,7 @@ class _Folder:
                 found.append((trace, point))
         if not found:
             raise UsageError(f"--length-from matches no file name below {sanitize(self.folder)}")
-        foreign.refuse_ranks_as_lengths([(point.identity.length, ranks[trace.path]) for trace, point in found])
+        foreign.check_lengths([(point.identity.length, ranks[trace.path]) for trace, point in found])
         for trace, point in found:
             trace.say(point)
 

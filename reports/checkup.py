@@ -12,7 +12,7 @@ from tracekit.analyze.facts import abilities, facts
 from tracekit.analyze.quality import warning_counts
 from tracekit.analyze.trace import Trace
 from tracekit.safety import sanitize
-from tracekit.units import duration
+from tracekit.units import duration, length_text
 
 from .terminal import findings_block
 
@@ -37,11 +37,10 @@ def print_checkup(trace: Trace, console: Console) -> None:
 def _what(trace: Trace, found: dict[str, Any]) -> str:
     point = trace.point
     origin = "collected by tracekit" if "tracekit" in trace.events.header else "collected elsewhere"
-    who = (
-        f"{sanitize(point.identity.model)} at {point.identity.length:,g} {point.identity.length_unit}, "
-        if point
-        else ""
-    )
+    who = ""
+    if point:
+        i = point.identity
+        who = f"{sanitize(i.model)} at {sanitize(length_text(i.length, i.length_unit))}, "
     threads = "one host thread" if found["n_threads"] == 1 else f"{found['n_threads']} host threads"
     text = (
         f"{who}{origin}: {found['n_cpu_op']:,} operators on {threads}, over {duration(found['host_span_ns'])} "

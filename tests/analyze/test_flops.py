@@ -62,6 +62,12 @@ def test_a_strangers_shapes_never_raise(name: str, shapes: Any, values: list[str
     assert costs(name, "[[1, 2", None, None) == (None, None)
 
 
+def test_hostile_settings_are_unknown_costs() -> None:
+    none_at_all = ["", "", "", "[0, 0]", "[1, 1]", "[1, 1]", "False", "[0, 0]", "1"]  # a stride of 0
+    assert cost("aten::convolution", [[2, 3, 8, 8], [4, 3, 3, 3]], values=none_at_all) == (None, None)
+    assert costs("aten::mm", "[" * 10**5 + "]" * 10**5, "[]") == (None, None)
+
+
 def live(step: Callable[[], object], path: Path) -> Trace:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as prof:
         step()

@@ -63,6 +63,7 @@ def test_named_groups_say_which_is_which(put: Callable[..., Path], tmp_path: Pat
         ("(", "no regular expression"),
         (r"\d+", "one group"),
         (r"(\w)\.json", "no number"),
+        (r"b()e", "no number"),
         (r"-(\d+)x", "matches no file"),
     ],
 )
@@ -84,6 +85,13 @@ def test_ranks_are_never_lengths(put: Callable[..., Path], tmp_path: Path) -> No
     for rank in range(2):
         put(f"lengths/rank{rank}-n128.json")
     assert load(tmp_path / "study" / "lengths", length_from=r"n(\d+)").components()["length"].to_list() == [128, 128]
+
+
+def test_a_length_of_zero_is_refused(put: Callable[..., Path], tmp_path: Path) -> None:
+    put("bert_0.json")
+    put("bert_128.json")
+    with pytest.raises(TraceError, match="length of 0"):
+        load(tmp_path / "study", length_from=r"_(\d+)")
 
 
 def test_points_toml_describes_the_files_beside_it(put: Callable[..., Path], tmp_path: Path) -> None:
@@ -110,6 +118,8 @@ def test_points_toml_describes_the_files_beside_it(put: Callable[..., Path], tmp
         ('[[point]]\nfile = "a.json"\nmodel = "m"\n', "length"),
         ('[[point]]\nfile = "none.json"\nmodel = "m"\nlength = 1\n', "no such file: none.json"),
         ('[[point]]\nfile = "a.json"\nmodel = "m"\nlength = 1\nlenght_unit = "x"\n', "lenght_unit"),
+        ('[[point]]\nfile = "a.json"\nmodel = "m"\nlength = nan\n', "must be numbers above 0"),
+        ('[[point]]\nfile = "a.json"\nmodel = "m"\nlength = 1\nlatency_ms = [inf]\n', "must be numbers above 0"),
         ('[[points]]\nfile = "a.json"\nmodel = "m"\nlength = 1\n', r"\[\[point\]\]"),
     ],
 )

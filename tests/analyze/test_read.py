@@ -21,6 +21,7 @@ from tracekit.analyze.decode import _quoted
 from tracekit.analyze.forgive import nanoseconds, shallow
 from tracekit.analyze.nest import sweep
 from tracekit.analyze.read import read_events
+from tracekit.analyze.trace import Trace
 from tracekit.errors import TraceError
 
 Event = dict[str, Any]
@@ -417,3 +418,50 @@ def test_quoted_words_are_counted(before: str, after: str) -> None:
     )
     assert _quoted(text, b"ts", b"dur") == [sum(p) for p in places]
     assert _quoted(b"", b"ts") == [0]
+
+
+HUGE = 10**30
+
+
+@pytest.mark.parametrize(
+    ("cat", "fields"),
+    [
+        ("cpu_op", {"ts": "9223372036854775.807"}),
+        ("cpu_op", {"ts": "9223372036854775.000", "dur": "100"}),
+        ("cpu_op", {"pid": str(HUGE)}),
+        ("cpu_op", {"tid": str(2**63 + 1)}),
+        ("cpu_op", {"args": f'{{"Ev Idx": {HUGE}, "External id": {2**64 + 5}, "Sequence number": {2**64 - 1}}}'}),
+        ("cpu_op", {"args": '{"Input Dims": ' + "[" * 900 + "]" * 900 + "}"}),
+        ("cpu_op", {"args": '{"Input Dims": ' + "[" * 10**5 + "]" * 10**5 + "}"}),
+        ("cuda_runtime", {"args": f'{{"correlation": {HUGE}}}'}),
+        ("kernel", {"args": f'{{"correlation": {HUGE}, "device": {HUGE}, "stream": {HUGE}}}'}),
+        ("python_function", {"args": f'{{"Python module id": {HUGE}}}'}),
+        ("cpu_instant_event", {"name": '"[memory]"', "args": f'{{"Addr": -5, "Bytes": {HUGE}}}'}),
+    ],
+)
+@pytest.mark.parametrize("indent", ["", "\n  "])
+def test_numbers_beyond_all_reason_cost_only_themselves(
+    tmp_path: Path, cat: str, fields: dict[str, str], indent: str
+) -> None:
+    def event(**given: str) -> str:
+        plain = {
+            "ph": '"X"',
+            "cat": f'"{cat}"',
+            "name": '"odd"',
+            "pid": "1",
+            "tid": "1",
+            "ts": "7",
+            "dur": "1",
+            "args": "{}",
+        }
+        return "{" + ", ".join(f'"{key}": {value}' for key, value in {**plain, **given}.items()) + "}"
+
+    good = event(cat='"cpu_op"', name='"good"')
+    path = tmp_path / "t.json"
+    path.write_text('{"traceEvents": [' + f",{indent}".join([good, event(**fields), good]) + "]}")
+    trace = Trace(path, cache=False)
+    for table in (trace.operators, trace.components, trace.devices, trace.memory, trace.live_at_peak):
+        table()
+    assert trace.host.filter(pl.col("name") == "good").height == 2
+    assert trace.operators()["self_ns"].sum() == trace.busy_ns
+    assert all(one >= 0 for one in trace.host["self_ns"])

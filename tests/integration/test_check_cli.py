@@ -74,6 +74,16 @@ def test_what_is_no_trace_is_one_line(run_cli: Run, tmp_path: Path) -> None:
         assert reason in done.stderr
 
 
+def test_nothing_of_a_point_reaches_the_terminal_raw(
+    run_cli: Run, store_point: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = store_point(tmp_path, "b\x1b]0;x\x07ert", 128, 1.0, identity={"length_unit": "to\x1b[2Jkens"})
+    done = run_cli("check", path)
+    assert done.returncode == 0, done.stderr
+    assert not set(done.stdout) & {"\x1b", "\x07"}
+    assert "to\\x1b[2Jkens" in done.stdout
+
+
 def test_rules_and_cache_options(run_cli: Run, path: Path, tmp_path: Path) -> None:
     rules = tmp_path / "rules.toml"
     rules.write_text('[[rule]]\nclass = "("\ncomponent = "ffn"\n')
