@@ -46,7 +46,9 @@ def load_events(path: Path, cache: bool = True) -> Events:
     found = _read(entry, path)
     if found is None:
         found = read_events(path)
-        with contextlib.suppress(OSError, ValueError):  # a full disk, a header that is no JSON: then without
+        with contextlib.suppress(
+            OSError, ValueError, RecursionError, pl.exceptions.PolarsError
+        ):  # a full disk: without
             _write(entry, found)
             _evict(entry)
     return found

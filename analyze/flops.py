@@ -123,23 +123,23 @@ def _linear(call: Call) -> Cost:
     return 2 * rows * math.prod(weight), sum(map(call.bytes, range(len(call.shapes)))) + out
 
 
-def _attention(matmuls: int, query: int = 0, inputs: int = 3, out: int = 1) -> Callable[[Call], Cost]:
-    """Fused attention on [batch, heads, length, width]: `matmuls` products of queries with keys or values."""
-
-    def formula(call: Call) -> Cost:
-        q, k, v = call.shapes[query : query + 3]
-        scores = math.prod(q[:-1]) * k[-2]
-        by_keys, by_values = (matmuls + 1) // 2, matmuls // 2
-        written = (math.prod(q[:-1]) * v[-1] if out == 1 else math.prod(q) + math.prod(k) + math.prod(v)) * call.size(
-            query
-        )
-        return 2 * scores * (by_keys * q[-1] + by_values * v[-1]), sum(map(call.bytes, range(inputs))) + written
-
-    return formula
+def _attention(call: Call) -> Cost:
+    """Fused attention on [batch, heads, length, width]: queries by keys, scores by values."""
+    q, k, v = call.shapes[:3]
+    rows = math.prod(q[:-1])
+    flops = 2 * rows * k[-2] * (q[-1] + v[-1])
+    return flops, sum(map(call.bytes, range(3))) + rows * v[-1] * call.size(0)
 
 
-def _convolution(stride: int, padding: int, dilation: int, groups: int, transposed: int = 0) -> Callable[[Call], Cost]:
-    """A convolution of input 0 [batch, channels, ...] with weight 1; the others are positions of its settings."""
+def _attention_backward(call: Call) -> Cost:
+    """Inputs: gradient, queries, keys, values, output. Three products by the width of keys, two by that of values."""
+    q, k, v = call.shapes[1:4]
+    flops = 2 * math.prod(q[:-1]) * k[-2] * (3 * q[-1] + 2 * v[-1])
+    return flops, sum(map(call.bytes, range(5))) + sum(map(math.prod, (q, k, v))) * call.size(1)
+
+
+def _convolution(stride: int, padding: int, dilation: int, transposed: int = 0) -> Callable[[Call], Cost]:
+    """A convolution of input 0 [batch, channels, ...] with weight 1 (channels by group); positions of its settings."""
 
     def formula(call: Call) -> Cost:
         x, weight = call.shapes[0], call.shapes[1]
@@ -210,7 +210,6 @@ _ELEMENTWISE = re.findall(
     """,
 )
 _FUSED = ("flash_attention", "flash_attention_for_cpu", "efficient_attention", "cudnn_attention")
-_FUSED_BACKWARD = _attention(5, query=1, inputs=5, out=3)
 
 _FORMULAS: dict[str, Callable[[Call], Cost]] = {
     **{f"aten::{name}": _elementwise for name in _ELEMENTWISE},
@@ -220,13 +219,13 @@ _FORMULAS: dict[str, Callable[[Call], Cost]] = {
     **{f"aten::{name}": _matrix(1, 2) for name in ("addmm", "addmm_", "baddbmm", "baddbmm_", "addbmm", "addmv")},
     "aten::_addmm_activation": _matrix(1, 2),
     **dict.fromkeys(("aten::linear", "aten::mkldnn_linear", "mkldnn::_linear_pointwise"), _linear),
-    **{f"aten::_scaled_dot_product_{kind}": _attention(2) for kind in _FUSED},
-    **{f"aten::_scaled_dot_product_{kind}_backward": _FUSED_BACKWARD for kind in _FUSED},
-    "aten::convolution": _convolution(3, 4, 5, 8, transposed=6),
-    "aten::_convolution": _convolution(3, 4, 5, 8, transposed=6),
-    "aten::mkldnn_convolution": _convolution(4, 3, 5, 6),
-    "aten::cudnn_convolution": _convolution(3, 2, 4, 5),
-    "aten::miopen_convolution": _convolution(4, 3, 5, 6),
+    **{f"aten::_scaled_dot_product_{kind}": _attention for kind in _FUSED},
+    **{f"aten::_scaled_dot_product_{kind}_backward": _attention_backward for kind in _FUSED},
+    "aten::convolution": _convolution(3, 4, 5, transposed=6),
+    "aten::_convolution": _convolution(3, 4, 5, transposed=6),
+    "aten::mkldnn_convolution": _convolution(4, 3, 5),
+    "aten::cudnn_convolution": _convolution(3, 2, 4),
+    "aten::miopen_convolution": _convolution(4, 3, 5),
     "aten::convolution_backward": _convolution_backward,
     **{f"aten::{name}": _fourier for name in ("_fft_c2c", "_fft_r2c", "_fft_c2r")},
 }

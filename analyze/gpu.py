@@ -69,13 +69,13 @@ def analyse(files: Mapping[int, Path]) -> DeviceAnalyses:
 
 
 def analyse_traces(traces: Sequence[Trace]) -> dict[str, DeviceAnalyses]:
-    """`analyse` of every trace with device work, by its label; the ranks of one job together, by their folder."""
-    jobs: dict[str, dict[int, Path]] = {}
+    """`analyse` of every trace with device work, by its path; the ranks of a job together, by their folder."""
+    jobs: dict[Path, dict[int, Path]] = {}
     for trace in traces:
         if trace.events.frames.device.height:
-            title = trace.label if trace.rank is None else f"ranks in {trace.path.parent.name}"
-            jobs.setdefault(title, {})[trace.rank or 0] = trace.path
-    return {title: analyse(files) for title, files in jobs.items()}
+            job = trace.path if trace.rank is None else trace.path.parent
+            jobs.setdefault(job, {})[trace.rank or 0] = trace.path
+    return {str(job): analyse(files) for job, files in jobs.items()}
 
 
 def _idle(hta: Any, ranks: list[int]) -> pl.DataFrame:

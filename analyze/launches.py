@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
 
 from .nest import Nesting
@@ -27,25 +26,24 @@ def device_operators(
     has it, else by the operator that is innermost where the launch starts, at `launch_ns`. `launches` has the
     correlation of the runtime calls of `host`; `operators` are its operators with their `row`, as `nesting` swept them.
     """
+    calls = launches.filter(pl.col("correlation") != 0)
+    begun = host.select(pl.col("start_ns", "thread", "name").gather(calls["row"]))
+    graph = pl.any_horizontal(pl.col("name").cat.starts_with(prefix) for prefix in _GRAPH_LAUNCHES)
     known = (
-        launches.filter(pl.col("correlation") != 0)
+        calls.hstack(begun.select("thread", graph=graph, launch_ns="start_ns"))
         .group_by("correlation")
-        .agg(launch_row=pl.col("row").first(), launches=pl.len())
+        .agg(pl.col("thread", "graph", "launch_ns").first(), launches=pl.len())
     )
     by_id = operators.select("external_id", id_row="row").filter(pl.col("external_id") != 0)
     by_id = by_id.unique("external_id", keep="none")
     device = device.join(known, on="correlation", how="left", maintain_order="left").join(
         by_id, on="external_id", how="left", maintain_order="left"
     )
-    linked = (device["launches"] == 1).fill_null(False)
-    at = device["launch_row"].fill_null(0).to_numpy()
-    begun = host["start_ns"].gather(at) if host.height else pl.Series([None] * device.height, dtype=pl.Int64)
-    launcher = host["name"].gather(at) if host.height else pl.Series([""] * device.height, dtype=pl.Categorical)
-    graph = pl.Series(np.logical_or.reduce([launcher.cat.starts_with(prefix).to_numpy() for prefix in _GRAPH_LAUNCHES]))
-    enclosing = nesting.owner_at(host["thread"].gather(at).to_numpy(), begun.to_numpy()) if host.height else None
-    inner = pl.lit(None) if enclosing is None else operators["row"].gather(nullable(enclosing))
+    enclosing = nesting.owner_at(device["thread"].fill_null(-1).to_numpy(), device["launch_ns"].fill_null(0).to_numpy())
+    inner = operators["row"].gather(nullable(enclosing))
+    linked = pl.col("launches") == 1
     return device.with_columns(
-        launch=pl.when(linked & graph)
+        launch=pl.when(linked & pl.col("graph"))
         .then(pl.lit(GRAPH))
         .when(linked)
         .then(pl.lit(LINKED))
@@ -54,6 +52,6 @@ def device_operators(
         .when(pl.col("correlation").fill_null(0) == 0)
         .then(pl.lit(NO_LAUNCH))
         .otherwise(pl.lit(BEFORE_WINDOW)),
-        launch_ns=pl.when(linked).then(begun),
+        launch_ns=pl.when(linked).then("launch_ns"),
         row=pl.when(linked).then(pl.coalesce("id_row", inner)),
-    ).drop("launch_row", "launches", "id_row")
+    ).drop("thread", "graph", "launches", "id_row")

@@ -38,6 +38,12 @@ class Reading:
         _ = trace.events
         return trace
 
+    def point_of(self, trace: Trace) -> Point | None:
+        """The point that a trace's name stands for, by `length_from`; None where it has no length."""
+        assert self.length_from is not None
+        device = "cuda" if trace.events.frames.device.height else "cpu"
+        return foreign.named(trace.label, self.length_from, device)
+
 
 def load(
     path: Path | str, *, rules: Rules = NO_RULES, cache: bool = True, length_from: str | None = None
@@ -69,7 +75,15 @@ def load_study(paths: Sequence[Path], reading: Reading | None = None) -> Study:
 def _load(path: Path, reading: Reading) -> Study | Trace:
     if not path.exists():
         raise TraceError(f"{sanitize(path)}: no such file or folder")
-    return _Folder(path, reading).study() if path.is_dir() else reading.trace(path)
+    if path.is_dir():
+        return _Folder(path, reading).study()
+    trace = reading.trace(path)
+    if reading.length_from is not None and trace.point is None:
+        point = reading.point_of(trace)
+        if point is None:
+            raise UsageError(f"--length-from does not match {sanitize(path.name)}")
+        trace.say(point)
+    return trace
 
 
 class _Folder:
@@ -121,11 +135,9 @@ class _Folder:
                 self.findings.add("ranks", sanitize(trace.path.parent.name))
 
     def _lengths_from_names(self, traces: list[Trace], ranks: dict[Path, int | None]) -> None:
-        assert self.reading.length_from is not None
         found = []
         for trace in traces:
-            device = "cuda" if trace.events.frames.device.height else "cpu"
-            point = foreign.named(trace.label, self.reading.length_from, device)
+            point = self.reading.point_of(trace)
             if point is None:
                 self.findings.add("no_length", sanitize(trace.label))
             else:

@@ -28,7 +28,7 @@ NO_MODULES = "no_modules"  # the part of what is unattributed because the file s
 _TORCH_WRITES = (
     rf"^({STEP_PREFIX}|{OPTIMIZER_PREFIX}|DistributedDataParallel\.|FullyShardedDataParallel\.|FSDP::|DataParallel\.|nccl:"
     r"|gloo:|c10d::|enumerate\(DataLoader\)|## Call CompiledFxGraph|Torch-Compiled Region|CompiledFunction|TorchDynamo"
-    r"|AOTDispatcher|Pregraph bytecode|PyTorch Profiler|Iteration Start|tracekit::)"
+    r"|AOTDispatcher|Pregraph bytecode|PyTorch Profiler|Iteration Start)"
 )
 _Label = tuple[str | None, str | None, str | None, str | None, str | None]
 _LABELS: dict[str, Any] = dict.fromkeys(("what", "component", "part", "layer", "phase"), pl.String)

@@ -17,11 +17,10 @@ from typing import Any
 import torch
 from torch.profiler import record_function
 
-from tracekit.components import LAYER_RANGE, MASK_RANGE, MODEL_RANGE, Range, is_layer, judge
+from tracekit.components import ANNOTATIONS, LAYER_RANGE, MASK_RANGE, MODEL_RANGE, Range, is_layer, judge
 from tracekit.errors import UsageError
 from tracekit.safety import sanitize
 
-DETAILS = ("components", "layers", "none")
 _PROJECTIONS = (torch.nn.Linear,)
 _QUERY_NAMES = ("query", "q_proj", "q_lin", "q", "qkv", "query_key_value")
 _EAGER = "eager_attention_forward"
@@ -94,8 +93,8 @@ def annotate(model: torch.nn.Module, detail: str = "components") -> Iterator[Non
     taken off on exit, also after an error; the model and transformers are as they were before. Raises UsageError for an
     unknown `detail`.
     """
-    if detail not in DETAILS:
-        raise UsageError(f"detail must be one of {', '.join(DETAILS)}, not {sanitize(detail)!r}")
+    if detail not in ANNOTATIONS:
+        raise UsageError(f"detail must be one of {', '.join(ANNOTATIONS)}, not {sanitize(detail)!r}")
     with ExitStack() as stack:
         if detail != "none":
             for module, one in ranges_of(model, components=detail == "components").items():

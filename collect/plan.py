@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tracekit import points
+from tracekit.components import ANNOTATIONS
 from tracekit.errors import TraceError, UsageError
 from tracekit.points import Identity
 from tracekit.safety import sanitize
@@ -17,7 +18,6 @@ from . import environment, estimate, models
 from .models.entry import PRESETS, ModelEntry
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
-ANNOTATIONS = ("components", "layers", "none")
 _LABEL = re.compile(r"[\w+-]{1,60}")  # a dot would be one of `--set LABEL.key`
 
 

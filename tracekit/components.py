@@ -53,6 +53,7 @@ MODEL_RANGE = "model"
 LAYER_RANGE = "layer"
 PHASE_RANGE = "phase"
 MASK_RANGE = "mask"
+ANNOTATIONS = ("components", "layers", "none")  # how finely ranges are opened
 
 
 @dataclass(frozen=True)

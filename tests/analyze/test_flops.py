@@ -31,6 +31,12 @@ def cost(name: str, shapes: list[Any], dtype: str = "float", values: list[str] |
         ("aten::mv", [[2, 3], [3]], 2 * 2 * 3, 4 * (6 + 3 + 2)),
         ("aten::linear", [[7, 2, 3], [4, 3], [4]], 2 * 14 * 12, 4 * (42 + 12 + 4 + 56)),
         ("aten::_scaled_dot_product_flash_attention_for_cpu", [[1, 2, 8, 4]] * 3, 2 * 2 * (2 * 8 * 8 * 4), 4 * 64 * 4),
+        (
+            "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
+            [[1, 2, 8, 4]] * 5,
+            5 * (2 * 2 * 8 * 8 * 4),
+            4 * 64 * (5 + 3),
+        ),
         ("aten::add", [[2, 3], [3]], None, 4 * (6 + 3 + 6)),
         ("aten::sum", [[2, 3]], None, 4 * 6),
         ("aten::view", [[2, 3]], None, None),

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tracekit.analyze.load import load, load_study
+from tracekit.analyze.foreign import length_pattern
+from tracekit.analyze.load import Reading, load, load_study
 from tracekit.analyze.study import Study
 from tracekit.analyze.trace import Trace
 from tracekit.errors import TraceError, UsageError
@@ -71,6 +72,15 @@ def test_patterns_that_cannot_be_meant(put: Callable[..., Path], tmp_path: Path,
     put("bert.json")
     with pytest.raises(UsageError, match=reason):
         load(tmp_path / "study", length_from=pattern)
+
+
+def test_single_files_have_lengths_too(put: Callable[..., Path], tmp_path: Path) -> None:
+    files = [put("bert_128.json"), put("bert_256.json"), put("notes.json")]
+    reading = Reading(cache=False, length_from=length_pattern(r"_(\d+)"))
+    study = load_study(files[:2], reading)
+    assert study.components().select("series", "length").rows() == [("bert", 128), ("bert", 256)]
+    with pytest.raises(UsageError, match=r"does not match notes\.json"):
+        load_study(files, reading)
 
 
 def test_ranks_are_never_lengths(put: Callable[..., Path], tmp_path: Path) -> None:
