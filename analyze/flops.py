@@ -55,20 +55,28 @@ def costs(name: str, shapes: str | None, dtypes: str | None, values: str | None 
     if formula is None or shapes is None:
         return None, None
     try:
-        call = Call(_whole(shapes), json.loads(dtypes or "[]"), json.loads(values or "[]"))
+        call = Call([_shape(one) for one in json.loads(shapes)], json.loads(dtypes or "[]"), json.loads(values or "[]"))
         return formula(call)
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):  # a stranger's shapes
         return None, None
 
 
-def _whole(text: str) -> list[Any]:
-    """JSON whose numbers are whole. Raises ValueError."""
-    value: list[Any] = json.loads(text, parse_float=_refuse, parse_constant=_refuse)
+def _ints(value: Any) -> list[int]:
+    """A list of whole numbers and nothing else: any other value times a large number would fill the memory.
+
+    Raises ValueError.
+    """
+    if not isinstance(value, list) or not all(isinstance(one, int) for one in value):
+        raise ValueError("no list of whole numbers")
     return value
 
 
-def _refuse(text: str) -> None:
-    raise ValueError(text)
+def _shape(value: Any) -> list[int] | None:
+    """One input's shape; None for what is no single tensor (lists of tensors)."""
+    try:
+        return _ints(value)
+    except ValueError:
+        return None
 
 
 def operator_costs(operators: pl.DataFrame, parent: Int64s) -> pl.DataFrame:
@@ -161,7 +169,9 @@ def _convolution(stride: int, padding: int, dilation: int, transposed: int = 0) 
 
 def _convolution_backward(call: Call) -> Cost:
     gradient, x, weight = call.shapes[:3]
-    wanted = _whole(call.values[-1].lower())[:2]  # gradients of input and weight, each the cost of the forward
+    wanted = _ints(json.loads(call.values[-1].lower()))[
+        :2
+    ]  # gradients of input and weight, each the cost of the forward
     flops = 2 * math.prod(gradient) * math.prod(weight[1:]) * sum(wanted)
     written = (math.prod(x) * wanted[0] + math.prod(weight) * wanted[1]) * call.size(0)
     return flops, sum(map(call.bytes, range(3))) + written
@@ -169,7 +179,7 @@ def _convolution_backward(call: Call) -> Cost:
 
 def _fourier(call: Call) -> Cost:
     """5 N log2 N for complex, half of it for real to complex (Cooley and Tukey)."""
-    shape, along = call.shapes[0], _whole(call.values[1])
+    shape, along = call.shapes[0], _ints(json.loads(call.values[1]))
     points = math.prod(shape)
     real = "complex" not in call.dtypes[0]
     flops = (2.5 if real else 5) * points * math.log2(max(2, math.prod(shape[d] for d in along)))
@@ -193,7 +203,7 @@ def _lookup(call: Call) -> Cost:
 
 def _spread(text: str, dimensions: int) -> list[int]:
     """One setting for all dimensions, or one each."""
-    given: list[int] = _whole(text)
+    given = _ints(json.loads(text))
     return given * dimensions if len(given) == 1 else given
 
 

@@ -71,6 +71,11 @@ def test_a_strangers_shapes_never_raise(name: str, shapes: Any, values: list[str
 def test_hostile_settings_are_unknown_costs() -> None:
     none_at_all = ["", "", "", "[0, 0]", "[1, 1]", "[1, 1]", "False", "[0, 0]", "1"]  # a stride of 0
     assert cost("aten::convolution", [[2, 3, 8, 8], [4, 3, 3, 3]], values=none_at_all) == (None, None)
+    huge = 10**12
+    for bomb in ([[huge, "text"], [2, 2]], [[huge, [1]], [2, 2]], [["text", huge], [2, huge]]):  # would fill the memory
+        assert cost("aten::mm", bomb) == (None, None)
+    masked = ["", "", "", "[0]", "[1]", "[0]", "[1]", "False", "[0]", "1", '["text", [1], true]']
+    assert cost("aten::convolution_backward", [[huge, 8, 9], [huge, 3, 9], [8, 3, 1]], values=masked) == (None, None)
     assert costs("aten::mm", "[" * 10**5 + "]" * 10**5, "[]") == (None, None)
 
 
