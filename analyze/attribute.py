@@ -40,7 +40,6 @@ def attributed(
     """Add `step`, `phase`, `component`, `part`, `layer`, `forward_row` to host events (order of `nest.sweep_order`).
 
     `operators` are the operators among them with their `row` and arguments, `modules` the ids of module frames.
-
     `step` is null outside profiled steps; `forward_row` is the row of the forward operator whose backward an event is
     part of, null elsewhere. Returns the frame and the source of the ranges (see `ranges.Ranges`).
     """

@@ -117,7 +117,7 @@ def named(file: str, pattern: re.Pattern[str], device: str) -> Point | None:
     rest = file[: match.start()] + file[match.end() :]
     model = match["model"] if "model" in pattern.groupindex else _SUFFIXES.sub("", rest).strip("-_./ ") or "model"
     unknown: dict[str, Any] = dict.fromkeys(("mode", "attention", "dtype", "preset"), UNKNOWN)
-    identity = Identity(model=model, length=length, length_unit="length", device=device, **unknown)
+    identity = Identity(model=model, length=length, length_unit="units", device=device, **unknown)
     return Point(identity=identity, modality=UNKNOWN)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from tracekit.analyze.quality import Finding
-from tracekit.points import Point
+from tracekit.points import UNKNOWN, Point
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text
 
@@ -24,6 +24,9 @@ def summary(points: Sequence[Point]) -> str:
     if not ok:
         return "Read from profiler traces that do not say how they were made: no latency and no memory against length."
     ids = [point.identity for point in ok]
+    if all(i.preset == UNKNOWN for i in ids):
+        models, lengths = _listed(_distinct(i.model for i in ids)), _listed(_spans(points))
+        return sanitize(f"{models} at {lengths}: read from traces collected elsewhere; settings as far as told.", None)
     machines = _distinct(_machine(point) for point in ok)
     sizes = _distinct(
         f"{i.preset} size" + "".join(f", {key}={value}" for key, value in i.overrides.items()) for i in ids

@@ -75,7 +75,7 @@ def _headline(study: Study) -> RenderableType:
         cpu = first.environment.get("cpu_model") or first.identity.machine
         threads = f", {first.identity.threads} threads" if first.identity.threads else ""
         lines.append(_text(f"{len(points)} points of {models}", limit=None))
-        lines.append(_text(f"on {first.identity.device}: {cpu}{threads}", limit=None))
+        lines.append(_text(f"on {first.identity.device}" + (f": {cpu}{threads}" if cpu else ""), limit=None))
     else:
         lines.append(Text("profiler traces that say nothing of how they were made: no latency or memory curves"))
     return Group(*lines)

@@ -41,10 +41,10 @@ def test_lengths_from_names(put: Callable[..., Path], tmp_path: Path) -> None:
     assert isinstance(study, Study)
     rows = study.components().select("series", "length", "length_unit", "host_ns").rows()
     assert rows == [
-        ("bert", 128, "length", 128_000),
-        ("bert", 512, "length", 512_000),
-        ("longformer", 128, "length", 128_000),
-        ("longformer", 512, "length", 512_000),
+        ("bert", 128, "units", 128_000),
+        ("bert", 512, "units", 512_000),
+        ("longformer", 128, "units", 128_000),
+        ("longformer", 512, "units", 512_000),
         ("notes.json", None, None, 10_000),
     ]
     assert [(f.code, f.where) for f in study.load_findings] == [("no_length", "notes.json")]

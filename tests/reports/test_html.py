@@ -257,3 +257,13 @@ def test_write_is_whole_and_small(tmp_path: Path, store_point: Store) -> None:
     target = write_html(load_study([tmp_path]), tmp_path / "out" / "r.html")
     assert [p.name for p in target.parent.iterdir()] == ["r.html"]
     assert target.stat().st_size < 2 << 20
+
+
+def test_lengths_from_names_claim_no_settings(tmp_path: Path) -> None:
+    """Nobody said in which mode, at which batch or on which machine these ran, so the page does not either."""
+    for length in (128, 256):
+        event = {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 0, "dur": 5, "args": {}}
+        (tmp_path / f"bert_{length}.json").write_text(json.dumps({"traceEvents": [event]}))
+    page = render(load(tmp_path, length_from=r"_(\d+)"))
+    assert "bert at 128 to 256 units: read from traces collected elsewhere" in page
+    assert "batch 1" not in page
