@@ -52,8 +52,7 @@ class Decoder:
         self.findings = findings
         self.seen = 0
         self.window_end_ns: int | None = None
-        self._host = _Columns(ev.HOST_SCHEMA)
-        self._sides = {kind: _Columns(side.schema) for kind, side in ev.SIDES.items()}
+        self._host = {kind: _Columns(schema) for kind, schema in ev.HOST_SCHEMAS.items()}
         self._threads: dict[tuple[int, int], int] = {}
         self._device = _Columns(ev.DEVICE_SCHEMA)
         self._memory = _Columns(ev.MEMORY_SCHEMA)
@@ -113,9 +112,7 @@ class Decoder:
             rows, starts, durs = [r for r, g in zip(rows, good, strict=True) if g], starts[good], durs[good]
         if category in ev.HOST_KINDS:
             kind = ev.HOST_KINDS[category]
-            if kind in ev.SIDES:
-                self._sides[kind].append(ev.SIDES[kind].columns(rows, self._host.height))
-            self._host.append(ev.host_columns(rows, kind, starts, durs, self._threads))
+            self._host[kind].append(ev.host_columns(rows, kind, starts, durs, self._threads))
         elif category in ev.DEVICE_KINDS:
             self._device.append(ev.device_columns(rows, ev.DEVICE_KINDS[category], starts, durs))
         else:
@@ -156,10 +153,12 @@ class Decoder:
     def frames(self) -> Frames:
         """Everything as frames; call `finish` first. Gives up what it holds, so that nothing is there twice."""
         threads, number = _numbered(self._threads)
-        columns = {name: self._host.take(name) for name in ("start_ns", "ev_idx", "name", "kind")}
+        heights = {kind: columns.height for kind, columns in self._host.items()}
+        columns = {name: self._whole(name) for name in ("start_ns", "dur_ns", "name", "thread", "ev_idx")}
+        columns["kind"] = pl.concat([ev.kinds(kind, height) for kind, height in heights.items()])
         columns["ev_idx"] = columns["ev_idx"].fill_null(-1)
-        columns["thread"] = pl.Series(number[self._host.take("thread").to_numpy()])
-        columns["end_ns"] = columns["start_ns"] + self._host.take("dur_ns")
+        columns["thread"] = pl.Series(number[columns["thread"].to_numpy()])
+        columns["end_ns"] = columns["start_ns"] + columns.pop("dur_ns")
         order = sweep_order(
             pl.DataFrame({name: columns[name] for name in ("thread", "start_ns", "end_ns", "ev_idx", "name")})
         )
@@ -171,19 +170,20 @@ class Decoder:
             {name: columns.pop(name).gather(index) for name in ("kind", "name", "start_ns", "end_ns", "thread")}
         )
         host = host.with_columns(dur_ns=pl.col("end_ns") - pl.col("start_ns"))
-        sides = {}
-        for kind, side in self._sides.items():
-            row = pl.Series("row", place[side.take("row").to_numpy()], dtype=pl.Int64)
-            sides[kind] = side.frame(row).sort("row")
-        return Frames(
-            host,
-            sides["operator"],
-            sides["runtime"],
-            sides["python"],
-            threads,
-            self._device.frame(),
-            self._memory.frame(),
-        )
+        rows = np.split(place, np.cumsum(list(heights.values())))
+        sides = {kind: self._host[kind].frame(pl.Series("row", rows[i])) for i, kind in enumerate(heights)}
+        modules = sides["python"].drop_nulls("module_id")
+        ordered = [side.sort("row") for side in (sides["operator"], sides["runtime"], modules)]
+        return Frames(host, *ordered, threads, self._device.frame(), self._memory.frame())
+
+    def _whole(self, name: str) -> pl.Series:
+        """One column of all host events, kind after kind; null where a kind has none."""
+        none = pl.Series(name, [None], dtype=pl.Int64)
+        parts = [
+            columns.take(name) if name in columns else none.new_from_index(0, columns.height)
+            for columns in self._host.values()
+        ]
+        return pl.concat(parts, rechunk=True)
 
 
 class _Columns:
@@ -194,18 +194,14 @@ class _Columns:
         self._schema = schema
         self._parts: dict[str, list[pl.Series]] = {name: [] for name in schema}
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._schema
+
     def append(self, columns: ev.Columns) -> None:
-        """Add rows; columns of the schema that are not given are null, and so is an id too large for any."""
-        series = {
-            name: pl.Series(name, values, dtype=self._schema[name], strict=False) for name, values in columns.items()
-        }
-        height = len(next(iter(series.values())))
-        self.height += height
+        """Add rows; an id too large for any becomes null."""
         for name, parts in self._parts.items():
-            missing = name not in series
-            parts.append(
-                pl.Series(name, [None], self._schema[name]).new_from_index(0, height) if missing else series[name]
-            )
+            parts.append(pl.Series(name, columns[name], dtype=self._schema[name], strict=False))
+        self.height += len(parts[-1])
 
     def take(self, name: str) -> pl.Series:
         """One whole column."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -164,27 +164,24 @@ def category(event: Any) -> str:
 
 FLOAT_EXACT_US = float(1 << 43)  # below this, a double holds microseconds with three decimals to the nanosecond
 
-# Every host event; what only one kind of event has is in a frame of its own, joined by `row`. Names recur, so they are
-# dictionary-encoded.
-HOST_SCHEMA: dict[str, Any] = {
-    "kind": KINDS,
-    "name": pl.Categorical,
-    "start_ns": pl.Int64,
-    "dur_ns": pl.Int64,
-    "thread": pl.Int32,
-    "ev_idx": pl.Int64,
+# Every host event has the first of these; what only one kind of event has becomes a frame of its own, joined by `row`.
+# Names recur, so they are dictionary-encoded.
+_HOST: dict[str, Any] = {"name": pl.Categorical, "start_ns": pl.Int64, "dur_ns": pl.Int64, "thread": pl.Int32}
+HOST_SCHEMAS: dict[str, dict[str, Any]] = {
+    "operator": {
+        **_HOST,
+        "ev_idx": pl.Int64,
+        "external_id": pl.Int64,
+        "sequence": pl.Int64,
+        "forward_thread": pl.Int64,
+        "shapes": pl.Categorical,
+        "dtypes": pl.Categorical,
+        "concrete": pl.Categorical,
+    },
+    "annotation": {**_HOST, "ev_idx": pl.Int64},
+    "python": {**_HOST, "ev_idx": pl.Int64, "module_id": pl.Int64},
+    "runtime": {**_HOST, "correlation": pl.Int64},
 }
-OPERATOR_SCHEMA: dict[str, Any] = {
-    "row": pl.Int64,
-    "external_id": pl.Int64,
-    "sequence": pl.Int64,
-    "forward_thread": pl.Int64,
-    "shapes": pl.Categorical,
-    "dtypes": pl.Categorical,
-    "concrete": pl.Categorical,
-}
-LAUNCH_SCHEMA: dict[str, Any] = {"row": pl.Int64, "correlation": pl.Int64}
-MODULE_SCHEMA: dict[str, Any] = {"row": pl.Int64, "module_id": pl.Int64}
 DEVICE_SCHEMA: dict[str, Any] = {
     "kind": KINDS,
     "name": pl.Categorical,
@@ -219,26 +216,29 @@ def to_ns(us: Sequence[float] | NDArray[np.float64]) -> Int64s:
     return whole.astype(np.int64) * 1000 + np.rint((values - whole) * 1000).astype(np.int64)
 
 
-Columns = dict[str, Any]  # values by column, of one length; a column that is not there is null throughout
+Columns = dict[str, Any]  # values by column, lists or arrays, of one length
 
 
 def host_columns(
     events: list[Any], kind: str, start: Int64s, dur: Int64s, threads: dict[tuple[int, int], int]
 ) -> Columns:
-    """Columns of HOST_SCHEMA of host events of one kind; `start` and `dur` in nanoseconds, aligned with `events`.
+    """Columns of HOST_SCHEMAS of host events of one kind; `start` and `dur` in nanoseconds, aligned with `events`.
 
     `threads` numbers the (pid, tid) pairs, and learns new ones.
     """
+    args = [e.args for e in events]
     columns = {
-        "kind": _kinds(kind, len(events)),
         "name": [e.name for e in events],
         "start_ns": start,
         "dur_ns": dur,
         "thread": _threads([e.pid for e in events], [e.tid for e in events], threads),
     }
-    if kind != "runtime":
-        columns["ev_idx"] = [e.args.ev_idx for e in events]
-    return columns
+    if kind == "runtime":
+        return columns | {"correlation": [a.correlation for a in args]}
+    columns["ev_idx"] = [a.ev_idx for a in args]
+    if kind == "python":
+        return columns | {"module_id": [a.module_id for a in args]}
+    return columns | _operator_columns(events, args) if kind == "operator" else columns
 
 
 def _threads(pids: list[int], tids: list[int], threads: dict[tuple[int, int], int]) -> list[int]:
@@ -247,11 +247,8 @@ def _threads(pids: list[int], tids: list[int], threads: dict[tuple[int, int], in
     return [threads.setdefault(pair, len(threads)) for pair in zip(pids, tids, strict=True)]
 
 
-def operator_columns(events: list[Any], first_row: int) -> Columns:
-    """Columns of OPERATOR_SCHEMA of operators, whose rows in the host frame begin at `first_row`."""
-    args = [e.args for e in events]
+def _operator_columns(events: list[Any], args: list[Any]) -> Columns:
     return {
-        "row": np.arange(first_row, first_row + len(events)),
         "external_id": [a.external_id for a in args],
         "sequence": [a.sequence for a in args],
         "forward_thread": [a.forward_thread for a in args],
@@ -260,18 +257,6 @@ def operator_columns(events: list[Any], first_row: int) -> Columns:
         # Only the cost of convolutions and Fourier transforms depends on values (stride, groups, dimensions).
         "concrete": [_compact(bytes(e.args.concrete)) if "conv" in e.name or "fft" in e.name else None for e in events],
     }
-
-
-def launch_columns(events: list[Any], first_row: int) -> Columns:
-    """Columns of LAUNCH_SCHEMA of runtime calls, whose rows in the host frame begin at `first_row`."""
-    rows = np.arange(first_row, first_row + len(events))
-    return {"row": rows, "correlation": [e.args.correlation for e in events]}
-
-
-def module_columns(events: list[Any], first_row: int) -> Columns:
-    """Columns of MODULE_SCHEMA of those Python frames, of rows from `first_row`, that are a module's."""
-    found = [(row, e.args.module_id) for row, e in enumerate(events, first_row) if e.args.module_id is not None]
-    return {"row": [row for row, _ in found], "module_id": [number for _, number in found]}
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -287,7 +272,7 @@ def device_columns(events: list[Any], kind: str, start: Int64s, dur: Int64s) -> 
     """Columns of DEVICE_SCHEMA of device work of one kind. Where args name no device, the pid is the device."""
     args = [e.args for e in events]
     return {
-        "kind": _kinds(kind, len(events)),
+        "kind": [kind] * len(events),
         "name": [e.name for e in events],
         "start_ns": start,
         "dur_ns": dur,
@@ -315,19 +300,6 @@ def memory_columns(events: list[Any], start: Int64s) -> Columns:
     }
 
 
-def _kinds(kind: str, count: int) -> pl.Series:
+def kinds(kind: str, count: int) -> pl.Series:
+    """A column that says one kind throughout."""
     return pl.Series([kind], dtype=KINDS).new_from_index(0, count)
-
-
-class Side(NamedTuple):
-    """A frame beside the host's: its schema, and how its columns are made of events and the first one's row."""
-
-    schema: dict[str, Any]
-    columns: Callable[[list[Any], int], Columns]
-
-
-SIDES = {
-    "operator": Side(OPERATOR_SCHEMA, operator_columns),
-    "runtime": Side(LAUNCH_SCHEMA, launch_columns),
-    "python": Side(MODULE_SCHEMA, module_columns),
-}
