@@ -173,8 +173,15 @@ class Decoder:
         rows = np.split(place, np.cumsum(list(heights.values())))
         sides = {kind: self._host[kind].frame(pl.Series("row", rows[i])) for i, kind in enumerate(heights)}
         modules = sides["python"].drop_nulls("module_id")
-        ordered = [side.sort("row") for side in (sides["operator"], sides["runtime"], modules)]
-        return Frames(host, *ordered, threads, self._device.frame(), self._memory.frame())
+        return Frames(
+            host,
+            sides["operator"].sort("row"),
+            sides["runtime"].sort("row"),
+            modules.sort("row"),
+            threads,
+            self._device.frame(),
+            self._memory.frame(),
+        )
 
     def _whole(self, name: str) -> pl.Series:
         """One column of all host events, kind after kind; null where a kind has none."""
