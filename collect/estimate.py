@@ -22,6 +22,8 @@ _PROFILED_STEPS = 1 + 1 + 3  # first step, profiler's warm-up, profiled
 _LONGEST_TIMING_S = 20.0
 _EFFICIENCY = 0.5  # of a bare matrix product that a transformer's forward reaches
 _TRACE_BYTES_PER_LAYER = 15_000
+_LAYERS, _PARAMETERS = 12, 90e6  # of a model that does not say
+_FLOPS_OF_MODE = {"inference": 1.0, "training": 3.5, "decode": 1.0}  # backward is twice the forward, and the optimizer
 _EAGER_FACTOR = 2.5  # models without a fused attention record that much more
 
 
@@ -39,15 +41,16 @@ def flops_per_second(threads: int) -> float:
 
 
 def seconds(entry: ModelEntry, identity: Identity, rate: float) -> float:
-    """About how long a point takes, both its processes, at `rate` FLOP/s."""
-    step = entry.flops(identity.preset, identity.length, identity.overrides) * identity.batch / rate
+    """About how long a point takes, both its processes, at `rate` FLOP/s; of a model of unknown cost: at least."""
+    flops = entry.flops(identity.preset, identity.length, identity.overrides) or 0.0
+    step = flops * _FLOPS_OF_MODE[identity.mode] * identity.batch / rate
     timing = min(_TIMED_STEPS * step, _LONGEST_TIMING_S + 3 * step)
     return _START_S + _BUILD_S_PER_MFLOAT * _parameters(entry, identity) / 1e6 + timing + _PROFILED_STEPS * step
 
 
 def disk_bytes(entry: ModelEntry, identity: Identity) -> int:
     """About how large a point's file is: it grows with the number of operators, not with the length."""
-    layers = int(_settings(entry, identity)["num_hidden_layers"])
+    layers = int(_settings(entry, identity).get("num_hidden_layers", _LAYERS))
     factor = _EAGER_FACTOR if "sdpa" not in entry.attention else 1.0
     return 10_000 + int(layers * _TRACE_BYTES_PER_LAYER * factor)
 
@@ -58,7 +61,9 @@ def _settings(entry: ModelEntry, identity: Identity) -> dict[str, int]:
 
 def _parameters(entry: ModelEntry, identity: Identity) -> float:
     settings = _settings(entry, identity)
+    if "hidden_size" not in settings:
+        return _PARAMETERS
     hidden = int(settings["hidden_size"])
     ffn = int(settings.get("intermediate_size", 4 * hidden))
     vocabulary = 30_000
-    return float(settings["num_hidden_layers"]) * (4 * hidden**2 + 2 * hidden * ffn) + vocabulary * hidden
+    return float(settings.get("num_hidden_layers", _LAYERS)) * (4 * hidden**2 + 2 * hidden * ffn) + vocabulary * hidden

@@ -11,30 +11,58 @@ from tracekit.errors import UsageError
 from tracekit.safety import sanitize
 from tracekit.units import length_text
 
+from .local import is_local
+
 Settings = Mapping[str, Any]
 PRESETS = ("base", "tiny")
-LADDERS: Mapping[str, tuple[float, ...]] = {"tokens": (128, 256, 512, 1024, 2048, 4096, 8192)}
+MODES = ("inference", "training", "decode")
+LADDERS: Mapping[str, tuple[float, ...]] = {
+    "tokens": (128, 256, 512, 1024, 2048, 4096, 8192),
+    "seconds": (1, 2, 4, 8, 16, 32),
+    "pixels": (128, 224, 384, 512, 768, 1024),
+}
+ANY_BACKEND = ("sdpa", "eager", "flex_attention", "flash_attention_2")
+WITHOUT_FLEX = ("sdpa", "eager", "flash_attention_2")
+EAGER = ("eager",)
+SAMPLE_RATE = 16_000  # Hz, of every waveform model here
+MEL_RATE = 100  # frames of a mel spectrogram a second
+_INPUT_UNITS = {"tokens": "tokens", "waveform": "seconds", "mel": "seconds", "image": "pixels"}
 
 
-def any_length(_settings: Settings, _length: int) -> dict[str, Any]:
+def any_length(_settings: Settings, _length: float) -> dict[str, Any]:
     """No parameter of the model depends on the input length."""
     return {}
 
 
-def full_attention(_settings: Settings, length: int) -> tuple[int, int]:
-    """Every token attends to every token."""
-    return length, length
+def one_each(_settings: Settings, length: float) -> int:
+    """Attention sees one position for each unit of length."""
+    return int(length)
+
+
+def encoder_cost(
+    settings: Settings, tokens: float, attended: float | None = None, layers: str = "num_hidden_layers"
+) -> float:
+    """FLOPs of the forward of a plain encoder: projections, feed-forward, and scores against `attended` positions."""
+    hidden = settings["hidden_size"]
+    ffn = settings.get("intermediate_size", 4 * hidden)
+    seen = tokens if attended is None else min(attended, tokens)
+    return float(settings[layers] * tokens * (8 * hidden**2 + 4 * hidden * ffn + 4 * seen * hidden))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry:
     """One model that can be collected: most need nothing but their settings.
 
-    `attention` lists the implementations that are real, the default first. `base` and `tiny` are config settings of the
-    two presets (`base`: those that cost estimates need; the rest is the architecture's default).
+    `attention` lists the implementations that are real, the default first; `local` says whether our sliding-window
+    backend is right for it too. `base` and `tiny` are config settings of the two presets (`base`: the published size;
+    those that cost estimates need, the rest is the architecture's default). `inputs` is what it takes: tokens,
+    waveform, mel (a spectrogram) or image.
     `fit(settings, length)` gives the settings that make a length possible, and raises UsageError where none do.
-    `work(settings, length)` gives the tokens computed and the tokens that each attends to.
-    `builder` is `module:function`, imported when a point is made: `(entry, identity, seed) -> Built`.
+    `tokens(settings, length)` is how many positions attention sees: frames, patches. `cost(settings, length)` is the
+    FLOPs of one forward of one input, by the usual formula: for estimates of time, not for reports.
+    `model_class` is a name in transformers, or `module:Class`; `builder` is `module:function`, imported when a point is
+    made: `(entry, identity, seed) -> Built`. `windowed`: its sliding window is only a mask under eager and sdpa.
+    `reference`: off a GPU it runs a slow reference path, not the kernel that it is known for.
     """
 
     name: str
@@ -46,11 +74,22 @@ class ModelEntry:
     baseline: str | None = None
     family: str = "text"
     modality: str = "text"
-    length_unit: str = "tokens"
-    fit: Callable[[Settings, int], dict[str, Any]] = any_length
-    work: Callable[[Settings, int], tuple[int, int]] = full_attention
+    inputs: str = "tokens"
+    local: bool = False
+    windowed: bool = False
+    reference: bool = False
+    modes: tuple[str, ...] = ("inference", "training")
+    fit: Callable[[Settings, float], dict[str, Any]] = any_length
+    tokens: Callable[[Settings, float], int] = one_each
+    cost: Callable[[Settings, float], float] | None = encoder_cost
+    model_class: str = "AutoModel"
     builder: str = "tracekit.collect.models.build:from_config"
     note: str = ""
+
+    @property
+    def length_unit(self) -> str:
+        """The unit of its input length."""
+        return _INPUT_UNITS[self.inputs]
 
     @property
     def ladder(self) -> tuple[float, ...]:
@@ -65,27 +104,57 @@ class ModelEntry:
         if self.length_unit != "seconds" and not float(length).is_integer():
             raise UsageError(f"{self.name}: {length:g} is no length; {self.length_unit} are whole")
         chosen = {**self.base, **(self.tiny if preset == "tiny" else {}), **overrides}
-        return {**chosen, **self.fit(chosen, int(length))}
+        return {**chosen, **self.fit(chosen, length)}
 
     def build(self) -> Callable[..., Any]:
         """The function that makes a model and its inputs; importing it imports torch and transformers."""
         module, _, function = self.builder.partition(":")
         return getattr(import_module(module), function)  # type: ignore[no-any-return]
 
+    def has_attention(self, attention: str) -> bool:
+        """Whether an implementation is real in this model: one it lists, or our own where that is right."""
+        own = attention == "local" and not self.windowed  # without a window of its own it needs to be told one
+        return attention in self.attention or (self.local and is_local(attention) and not own)
+
     def refuse_attention(self, attention: str) -> UsageError:
         """The error for an attention implementation that this model has not."""
-        return UsageError(f"{self.name} has no '{sanitize(attention)}' attention; it has: {', '.join(self.attention)}")
+        ours = ", local:W" if self.local else ""
+        has = f"it has: {', '.join(self.attention)}{ours}"
+        return UsageError(f"{self.name} has no '{sanitize(attention)}' attention; {has}")
 
-    def flops(self, preset: str, length: float, overrides: Settings) -> float:
-        """FLOPs of one forward of one input, by the usual formula; for estimates of time, not for reports."""
+    def flops(self, preset: str, length: float, overrides: Settings) -> float | None:
+        """FLOPs of one forward of one input, roughly; None where nobody knows."""
         settings = self.settings(preset, length, overrides)
-        hidden, layers = settings["hidden_size"], settings["num_hidden_layers"]
-        ffn = settings.get("intermediate_size", 4 * hidden)
-        tokens, attended = self.work(settings, int(length))
-        return float(layers * tokens * (8 * hidden**2 + 4 * hidden * ffn + 4 * attended * hidden))
+        return None if self.cost is None else self.cost(settings, length)
+
+    def notes(self, attention: str, device: str) -> list[str]:
+        """What a reader must know to take the numbers of this model for what they are."""
+        found = [self.note] if self.note else []
+        if self.windowed and attention in ("eager", "sdpa"):
+            found.append(
+                f"its sliding window is only a mask under {attention}: quadratic; --attention local makes it real"
+            )
+        if self.reference and device == "cpu":
+            found.append(
+                "reference kernel: on a CPU transformers runs a slow stand-in, which says nothing of its own kernel"
+            )
+        return found
 
 
-def refuse_length(model: str, length: int, nearest: list[int], why: str) -> UsageError:
+def refuse_length(model: str, length: float, nearest: list[int], why: str, unit: str = "tokens") -> UsageError:
     """The error for a length that cannot be, with the nearest that can."""
     near = " or ".join(map(length_text, nearest))
-    return UsageError(f"{model} cannot take {length_text(length)} tokens: {why}; the nearest it can: {near}")
+    return UsageError(f"{model} cannot take {length_text(length)} {unit}: {why}; the nearest it can: {near}")
+
+
+def whole_multiples(model: str, of: int, unit: str = "tokens") -> Callable[[Settings, float], dict[str, Any]]:
+    """Lengths are multiples of a number."""
+
+    def fit(_settings: Settings, length: float) -> dict[str, Any]:
+        if length % of:
+            below = int(length // of) * of
+            nearest = sorted({max(below, of), below + of})
+            raise refuse_length(model, length, nearest, f"its lengths are multiples of {of}", unit)
+        return {}
+
+    return fit
