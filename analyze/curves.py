@@ -30,7 +30,9 @@ LATENCY: dict[str, Any] = {
     "samples": pl.Int64,
     "cpu_median_ns": pl.Float64,
     "run_delay_share": pl.Float64,
+    "profiled_share": pl.Float64,
 }
+FIRST_TOKEN: dict[str, Any] = {"median_ns": pl.Float64, "lo_ns": pl.Float64, "hi_ns": pl.Float64, "samples": pl.Int64}
 THROUGHPUT: dict[str, Any] = {"best_batch": pl.Int64, "samples_per_s": pl.Float64, "tokens_per_s": pl.Float64}
 PEAK_MEMORY: dict[str, Any] = {"peak_bytes": pl.Int64, "parameter_bytes": pl.Int64, "method": pl.String}
 
@@ -46,7 +48,10 @@ _VARIANT_FIELDS = (
     "batch",
     "preset",
     "overrides",
+    "optimizer",
+    "checkpointing",
     "compile",
+    "pretrained",
     "threads",
     "annotate",
     "machine",
@@ -74,22 +79,39 @@ def latency(point: Point) -> dict[str, Any] | None:
     """Median, quartiles (lo, hi) and minimum of the unprofiled wall times, in ns; None without samples.
 
     `run_delay_share` is the time that threads waited for a core over wall time: above BUSY_SHARE the machine was busy.
+    `profiled_share` is a profiled step, annotated, over the median: what profiling costs.
     """
     walls = [float(sample.wall_ns) for sample in point.samples]
     if not walls:
         return None
-    low, _, high = statistics.quantiles(walls, n=4, method="inclusive") if len(walls) > 1 else walls * 3
+    low, high = _quartiles(walls)
+    median = statistics.median(walls)
     cpu = [float(sample.cpu_ns) for sample in point.samples if sample.cpu_ns is not None]
     delays = [sample.run_delay_ns for sample in point.samples if sample.run_delay_ns is not None]
     return {
-        "median_ns": statistics.median(walls),
+        "median_ns": median,
         "lo_ns": low,
         "hi_ns": high,
         "min_ns": min(walls),
         "samples": len(walls),
         "cpu_median_ns": statistics.median(cpu) if len(cpu) == len(walls) else None,
         "run_delay_share": sum(delays) / sum(walls) if len(delays) == len(walls) and max(walls) > 0 else None,
+        "profiled_share": point.profile.wall_ns / point.profile.steps / median if point.profile else None,
     }
+
+
+def first_token(point: Point) -> dict[str, Any] | None:
+    """Median and quartiles of the time to the first token, in ns: of points in decode mode, else None."""
+    walls = [float(sample.wall_ns) for sample in point.first_token]
+    if not walls:
+        return None
+    low, high = _quartiles(walls)
+    return {"median_ns": statistics.median(walls), "lo_ns": low, "hi_ns": high, "samples": len(walls)}
+
+
+def _quartiles(values: list[float]) -> tuple[float, float]:
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return low, high
 
 
 def throughput(point: Point) -> dict[str, Any] | None:
@@ -128,6 +150,8 @@ def labels(points: Iterable[Point]) -> dict[str, str]:
 def _shown(field: str, value: Any) -> str:
     if field == "batch":
         return f"batch {value}"
+    if field in ("checkpointing", "pretrained"):
+        return field if value else f"no {field}"
     if field == "threads":
         return f"{value} threads"
     if field == "overrides":

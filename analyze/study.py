@@ -49,16 +49,28 @@ class Study:
         noted = Findings()
         for series, length in busy.select("series", "length").iter_rows():
             noted.add("busy_machine", f"{sanitize(series)} at {length:,g}" + (" and others" if busy.height > 1 else ""))
-        found = [*self.load_findings, *noted.listed()]
+        found = [*self.load_findings, *noted.listed(), *self._notes()]
         for trace in self.traces:
             for finding in trace.findings:
                 where = f"{sanitize(trace.path.name)}: {finding.where}".rstrip(": ")
                 found.append(replace(finding, where=where) if len(self.traces) > 1 else finding)
         return found
 
+    def _notes(self) -> list[Finding]:
+        """What the points' own collector says a reader must know, each note once, with the curves that it is of."""
+        curves_of: dict[str, dict[str, None]] = {}
+        for point in self.points:
+            for note in point.notes:
+                curves_of.setdefault(note, {})[self._labels[point.identity.series().digest()]] = None
+        return [Finding("model_note", "note", 1, ", ".join(names), note) for note, names in curves_of.items()]
+
     def latency(self) -> pl.DataFrame:
         """Unprofiled latency per point; see `curves.latency`."""
         return self._per_point(curves.latency, curves.LATENCY)
+
+    def first_token(self) -> pl.DataFrame:
+        """Time to the first token per point in decode mode, where latency is of one token; see `curves.first_token`."""
+        return self._per_point(curves.first_token, curves.FIRST_TOKEN)
 
     def throughput(self) -> pl.DataFrame:
         """The best trial of the throughput search per point; see `curves.throughput`."""

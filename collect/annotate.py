@@ -32,11 +32,14 @@ _FUNCTIONS: tuple[tuple[re.Pattern[str], str, str], ...] = (
 )
 
 
-def ranges_of(model: torch.nn.Module, components: bool = True) -> dict[torch.nn.Module, Range]:
-    """The range of every module that opens one: the model, its layers and, with `components`, its components."""
+def ranges_of(model: torch.nn.Module, components: bool = True, parts: bool = True) -> dict[torch.nn.Module, Range]:
+    """The range of every module that opens one: the model, its layers and, with `components`, its components.
+
+    A component that was compiled apart is one piece: nothing within it opens a range.
+    """
     found = {model: Range(MODEL_RANGE, "", "")}
     _walk(model, "", None, found, components, has_function=_has_attention_function(model))
-    return found
+    return found if parts else {module: one for module, one in found.items() if not one.part}
 
 
 def _walk(
@@ -49,17 +52,25 @@ def _walk(
 ) -> None:
     for name, child in module.named_children():
         here = f"{path}.{name}" if path else name
-        class_name = type(child).__name__
-        called = not isinstance(child, torch.nn.ModuleList | torch.nn.ModuleDict)  # containers have no forward
+        real = _uncompiled(child)
+        class_name = type(real).__name__
+        called = not isinstance(real, torch.nn.ModuleList | torch.nn.ModuleDict)  # containers have no forward
         own = judge(class_name, name, in_layer=is_layer(type(module).__name__)) if called else None
         label = own if owner is None or own == "positional" else None
-        part = _part(child, owner or label, has_function)
+        part = _part(real, owner or label, has_function)
         if called and child not in found:
             if components and (label or part):
                 found[child] = Range(label or owner or "other", part, here)
             elif owner is None and is_layer(class_name):
                 found[child] = Range(LAYER_RANGE, "", here)
-        _walk(child, here, label or owner, found, components, has_function)
+        if real is child:
+            _walk(child, here, label or owner, found, components, has_function)
+
+
+def _uncompiled(module: torch.nn.Module) -> torch.nn.Module:
+    """What torch.compile wrapped, or the module itself."""
+    original = getattr(module, "_orig_mod", module)
+    return original if isinstance(original, torch.nn.Module) else module
 
 
 def _part(module: torch.nn.Module, component: str | None, has_function: bool) -> str:
@@ -99,7 +110,7 @@ def annotate(model: torch.nn.Module, detail: str = "components") -> Iterator[Non
         if detail != "none":
             for module, one in ranges_of(model, components=detail == "components").items():
                 _hook(stack, module, one)
-        if detail == "components":
+        if detail == "components" and all(_uncompiled(module) is module for module in model.modules()):
             _wrap_functions(stack, model)
         yield
 

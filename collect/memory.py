@@ -25,9 +25,10 @@ class _Trace(msgspec.Struct):
     traceEvents: list[_Event]  # noqa: N815
 
 
-def peak_memory(exported: Path, where: str, built: Built, resident: int | None) -> PeakMemory:
-    """Peak memory of the steps in an exported trace, with what lay in memory before them: parameters and inputs.
+def peak_memory(exported: Path, where: str, built: Built, held: int, resident: int | None) -> PeakMemory:
+    """Peak memory of the steps in an exported trace, with what lay in memory before them.
 
+    That is parameters, inputs and `held`, the bytes that a step keeps for the next: optimizer state, or a cache.
     `resident` is the most that the process held after its first step, libraries included: a second opinion, since what
     a library allocates past torch (oneDNN's scratch) is in no event.
     """
@@ -35,13 +36,15 @@ def peak_memory(exported: Path, where: str, built: Built, resident: int | None) 
     if allocator is not None:
         peak, method = allocator, "peak of the CUDA allocator"
     else:
-        before = built.parameter_bytes + built.input_bytes
-        peak, method = host_peak_bytes(exported) + before, "profiler [memory] events + parameters + inputs"
+        before = built.parameter_bytes + built.input_bytes + held
+        method = "profiler [memory] events + parameters + inputs" + (" + what steps keep" if held else "")
+        peak = host_peak_bytes(exported) + before
     return PeakMemory(
         bytes=peak,
         method=method,
         parameter_bytes=built.parameter_bytes,
         input_bytes=built.input_bytes,
+        held_bytes=held,
         resident_peak_bytes=resident,
     )
 

@@ -15,9 +15,11 @@ from tracekit.points import Identity
 from tracekit.safety import sanitize
 
 from . import environment, estimate, models
-from .models.entry import PRESETS, ModelEntry
+from .models.entry import MODES, PRESETS, ModelEntry
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
+OPTIMIZERS = ("adamw", "sgd", "adafactor")
+COMPILE = ("none", "component", "model")
 _LABEL = re.compile(r"[\w+-]{1,60}")  # a dot would be one of `--set LABEL.key`
 
 
@@ -26,7 +28,8 @@ class Request:
     """What the user asked for.
 
     `models` are registered names or `label=name`; `lengths` a list in the models' own unit, or lists by unit ("" for
-    any), `None` for each model's ladder; `overrides` config settings, `label.key` for one model alone.
+    any), `None` for each model's ladder; `overrides` config settings, `label.key` for one model alone. `optimizer` and
+    `checkpointing` are of training; `pretrained` and `trust_remote_code` of models that are not registered.
     """
 
     models: Sequence[str]
@@ -37,6 +40,12 @@ class Request:
     attention: Sequence[str] = ()
     dtype: str = "float32"
     device: str = "cpu"
+    mode: str = "inference"
+    optimizer: str = "adamw"
+    checkpointing: bool = False
+    compile: str = "none"
+    pretrained: bool = False
+    trust_remote_code: bool = False
     annotate: str = "components"
     threads: int | None = None
     seed: int = 0
@@ -129,7 +138,13 @@ def make(request: Request, out: Path, *, force: bool = False, budget_s: float | 
                     device=request.device,
                     preset=request.preset,
                     overrides=overrides_for(request.overrides, label),
-                    annotate=request.annotate,
+                    mode=request.mode,
+                    optimizer=request.optimizer if request.mode == "training" else "",
+                    checkpointing=request.checkpointing,
+                    compile=request.compile,
+                    pretrained=request.pretrained and entry.custom,
+                    trust_remote_code=request.trust_remote_code and entry.custom,
+                    annotate="none" if request.compile == "model" else request.annotate,
                     threads=threads,
                     machine=machine,
                 )
@@ -178,31 +193,58 @@ def _check(request: Request) -> None:
         ("preset", request.preset, PRESETS),
         ("dtype", request.dtype, DTYPES),
         ("annotate", request.annotate, ANNOTATIONS),
+        ("mode", request.mode, MODES),
+        ("optimizer", request.optimizer, OPTIMIZERS),
+        ("compile", request.compile, COMPILE),
     ):
         if value not in known:
             raise UsageError(f"unknown {what} '{sanitize(value)}'; known: {', '.join(known)}")
     for what, number in (("batch", request.batch), ("threads", request.threads)):
         if number is not None and number < 1:
             raise UsageError(f"--{what} {number}: at least 1 is needed")
+    if request.checkpointing and request.mode != "training":
+        raise UsageError("--checkpointing trades time for memory in training: add --mode training")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", request.device):
         raise UsageError(f"unknown device '{sanitize(request.device)}'; known: cpu, cuda, cuda:0")
+
+
+def split_label(spec: str) -> tuple[str, str]:
+    """Label and model of `[LABEL=]MODEL`; a file, folder or module is called by the last part of its name.
+
+    Raises UsageError for a label that is none.
+    """
+    label, equals, name = spec.partition("=")
+    if not equals or "/" in label or ":" in label:  # an equals sign in a path is none of ours
+        return models.short_name(spec), spec
+    if not _LABEL.fullmatch(label):
+        raise UsageError(f"--model {sanitize(spec)}: a label is letters, digits, - and _")
+    return label, name
 
 
 def _chosen(request: Request) -> dict[str, ModelEntry]:
     """The entry of every model by its label, added baselines first: `name`, or `label=name` for two variants of one."""
     chosen: dict[str, ModelEntry] = {}
     for spec in request.models:
-        label, equals, name = spec.rpartition("=")
+        label, name = split_label(spec)
         entry = models.get(name)
-        if equals and not _LABEL.fullmatch(label):
-            raise UsageError(f"--model {sanitize(spec)}: a label is letters, digits, - and _")
-        if chosen.setdefault(label or name, entry) is not entry:
-            raise UsageError(f"--model {sanitize(spec)}: the label '{sanitize(label or name)}' stands for two models")
+        _check_entry(request, entry)
+        if chosen.setdefault(label, entry) is not entry:
+            raise UsageError(f"--model {sanitize(spec)}: the label '{sanitize(label)}' stands for two models")
     if not request.baseline:
         return chosen
     present = {entry.name for entry in chosen.values()}
     missing = dict.fromkeys(e.baseline for e in chosen.values() if e.baseline and e.baseline not in present)
     return {**{name: models.get(name) for name in missing}, **chosen}
+
+
+def _check_entry(request: Request, entry: ModelEntry) -> None:
+    """Refuse what a model has not."""
+    if request.mode not in entry.modes:
+        raise UsageError(f"{entry.name} has no mode '{request.mode}'; it has: {', '.join(entry.modes)}")
+    if request.preset == "tiny" and entry.custom:
+        raise UsageError(f"{entry.name} has no tiny preset: it is what it says it is")
+    if request.pretrained and not entry.custom:
+        raise UsageError(f"--pretrained: {entry.name} is built from its config; write --model hf:ORGANIZATION/NAME")
 
 
 def _check_overrides(request: Request, chosen: Mapping[str, ModelEntry]) -> None:
@@ -245,11 +287,11 @@ def _attentions(request: Request, entry: ModelEntry) -> list[str]:
     """
     if not request.attention:
         return [entry.attention[0]]
-    named = [models.get(spec.rpartition("=")[2]) for spec in request.models]
+    named = [models.get(split_label(spec)[1]) for spec in request.models]
     for name in request.attention:
-        if not any(name in one.attention for one in named):
+        if not any(one.has_attention(name) for one in named):
             raise named[0].refuse_attention(name)
-    real = [name for name in dict.fromkeys(request.attention) if name in entry.attention]
+    real = [name for name in dict.fromkeys(request.attention) if entry.has_attention(name)]
     if not real and entry in named:
         raise entry.refuse_attention(request.attention[0])
     return real or [entry.attention[0]]

@@ -18,10 +18,9 @@ from typing import Any
 
 import msgspec
 import torch
-from torch.profiler import profile, record_function, schedule
+from torch.profiler import profile, schedule
 
 from tracekit import points
-from tracekit.components import PHASE_RANGE, Range
 from tracekit.errors import TracekitError
 from tracekit.points import Point, Profile
 from tracekit.safety import atomic_write, sanitize
@@ -30,7 +29,6 @@ from . import device
 
 WARMUP_STEPS = 1
 _EXPORT_SUFFIX = ".export.json"
-_FORWARD = Range(PHASE_RANGE, "", "forward").name
 
 
 def run_profiled(
@@ -38,7 +36,7 @@ def run_profiled(
 ) -> tuple[Path, Profile]:
     """Profile `steps` steps after one of warm-up; the exported trace lies in `folder`, hidden: `.<name>.*.export.json`.
 
-    Nothing but the forward stands inside a step, so that a step's time is the model's.
+    Nothing but `step`, which names its phases, stands inside a profiled step, so that its time is the model's.
     """
     exported: list[tuple[Path, str]] = []
     with profile(
@@ -52,9 +50,8 @@ def run_profiled(
         wall = 0
         for number in range(WARMUP_STEPS + steps):
             begin = time.perf_counter_ns()
-            with record_function(_FORWARD):
-                step()
-                device.synchronize(where)
+            step()
+            device.synchronize(where)
             if number >= WARMUP_STEPS:
                 wall += time.perf_counter_ns() - begin
             prof.step()

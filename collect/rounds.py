@@ -49,6 +49,7 @@ class Timed:
     worker: Worker
     facts: dict[str, Any] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
+    first_token: list[Sample] = field(default_factory=list)
     calibration: list[Calibration] = field(default_factory=list)
     failure: PointFailedError | None = None
 
@@ -69,12 +70,13 @@ def take_turns(group: Sequence[Timed], effort: Effort, said: Callable[[str], Non
 
 def _turn(one: Timed, sweep: str, number: int, most: int) -> None:
     try:
-        calibration, samples = one.worker.request("latency", sweep=sweep, number=number, most=most)
+        turned = one.worker.request("latency", sweep=sweep, number=number, most=most)
     except PointFailedError as failure:
         one.failure = failure
         return
-    one.calibration.append(msgspec.convert(calibration, Calibration))
-    one.samples += msgspec.convert(samples, list[Sample])
+    one.calibration += msgspec.convert(turned["calibration"], list[Calibration])
+    one.samples += msgspec.convert(turned["samples"], list[Sample])
+    one.first_token += msgspec.convert(turned.get("first_token", []), list[Sample])
 
 
 def _enough(active: Sequence[Timed], effort: Effort, rounds: int, elapsed_s: float) -> bool:

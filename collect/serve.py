@@ -27,29 +27,37 @@ _OUT_OF_MEMORY = ("DefaultCPUAllocator", "can't allocate memory", "out of memory
 def serve(pipe: connection.Connection, spec: str, log: str) -> None:
     """Answer each message `{command, arguments}` with `{result}` or `{failed, reason}`."""
     _settle(log)
-    session: Any = None
+    held: Any = None
     while True:
         try:
             message = json.loads(pipe.recv_bytes())
         except (EOFError, OSError):
             return
         try:
-            if session is None:
-                session = _session(spec)
-            answer = {"result": _call(session, message["command"], message["arguments"])}
+            held = held or session(spec)
+            said = answer(held, message["command"], message["arguments"])
         except Exception as error:
-            asked = message["command"] == "check"  # elsewhere, that something cannot be is news of the point
-            status = "usage" if asked and isinstance(error, UsageError) else classify(error)
-            answer = {"failed": status, "reason": _reason(error)}
+            said = {"failed": classify(error), "reason": _reason(error)}
         with contextlib.suppress(OSError):
-            pipe.send_bytes(json.dumps(answer).encode())
+            pipe.send_bytes(json.dumps(said).encode())
 
 
-def _session(spec: str) -> Any:
+def session(spec: str) -> Any:
+    """The session that a spec describes."""
     from .session import Session  # here, so that spawning and reporting failures need no torch
 
     given = json.loads(spec)
     return Session(msgspec.convert(given["identity"], Identity), given["seed"])
+
+
+def answer(held: Any, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What a session says to a command: `{result}`, or `{failed, reason}`."""
+    try:
+        return {"result": _call(held, command, arguments)}
+    except Exception as error:
+        asked = command in ("check", "describe")  # elsewhere, that something cannot be is news of the point
+        status = "usage" if asked and isinstance(error, UsageError) else classify(error)
+        return {"failed": status, "reason": _reason(error)}
 
 
 def _call(session: Any, command: str, arguments: dict[str, Any]) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,20 @@ import msgspec
 import torch
 
 from tracekit.errors import UsageError
-from tracekit.points import Calibration, Identity, Point, Sample, Trial
+from tracekit.points import Identity, Point, Trial
 from tracekit.safety import sanitize
 
 from . import device, environment, models
 from .annotate import annotate
+from .attention import backend_calls
 from .measure import Calibrator, timed, turn
 from .memory import peak_memory
-from .models.build import Built, check_overrides
+from .models import custom
+from .models.build import Built, attention_of, check_overrides
+from .models.entry import ModelEntry
+from .prepare import checkpoint, compiled, notes_of
 from .profile import run_profiled, write_point
+from .steps import Decoding, Step, make_step, named, unnamed
 from .throughput import TRIAL_SAMPLES
 
 _ROOM = 0.8  # of the available memory that a larger batch may be expected to take
@@ -27,15 +34,29 @@ class Session:
     """One model at one length. Every public method is a command; `prepare` comes before those that run the model."""
 
     built: Built
+    _step: Step
 
     def __init__(self, identity: Identity, seed: int) -> None:
         torch.set_num_threads(identity.threads)
         self.identity = identity
-        self.entry = models.get(identity.architecture)
         self._seed = seed
         self._calibrator: Calibrator | None = None
         self._resident_built = 0  # peak bytes of this process once the model was built, and after its first step
         self._resident_stepped: int | None = None
+
+    @cached_property
+    def entry(self) -> ModelEntry:
+        """The model's entry; one that is not registered is described here."""
+        spec = custom.without_digest(self.identity.architecture)
+        if custom.is_custom(spec):
+            models.add(spec, models.described(spec, self.describe(), self.identity.pretrained))
+        return models.get(spec)
+
+    def describe(self) -> dict[str, Any]:
+        """What a model that is not registered says of itself. Raises UsageError where it cannot be found."""
+        from .models.custom_build import describe
+
+        return describe(custom.without_digest(self.identity.architecture), self.identity.trust_remote_code)
 
     def check(self) -> None:
         """Raise UsageError for what can be told without a model: unknown overrides, a device that is not there."""
@@ -44,32 +65,64 @@ class Session:
             raise UsageError(f"torch {torch.__version__} has no device '{sanitize(self.identity.device)}' here")
 
     def prepare(self) -> dict[str, Any]:
-        """Build the model, run one step, and return what the point can say of itself."""
-        self.built = self.entry.build()(self.entry, self.identity, self._seed)
+        """Build the model, run one step, and return what the point can say of itself.
+
+        Raises UsageError where the model does not do what the point is named after.
+        """
+        identity = self.identity
+        self.built = self.entry.build()(self.entry, identity, self._seed)
+        if identity.checkpointing:
+            checkpoint(self.built.model)
         self._resident_built = environment.resident_peak_bytes() or 0
-        self.step()
+        with backend_calls(self.built.model) as calls:
+            first_step_s = self._first_step()
+        asked = identity.attention
+        if asked not in ("eager", custom.OWN) and not calls[attention_of(asked)]:
+            raise UsageError(
+                f"{self.entry.name} never called '{sanitize(asked)}' attention; it has its own: --attention eager"
+            )
+        if identity.compile != "none":
+            self.built = compiled(self.built, identity.compile)
+            first_step_s = self._first_step()
         self._resident_stepped = environment.resident_peak_bytes()
-        model = self.built.model
         return {
-            "model_class": type(model).__name__,
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "config": _plain_config(model),
+            "model_class": type(self.built.model).__name__,
+            "parameters": sum(p.numel() for p in self.built.model.parameters()),
+            "config": _plain_config(self.built.model),
             "tokens": self.built.tokens,
-            "environment": {"threads_pinned": environment.pinned(), **device.facts(self.identity.device)},
+            "notes": [*self.entry.notes(identity.attention, identity.device), *notes_of(self.built, identity)],
+            "first_step_s": first_step_s,
+            "environment": {"threads_pinned": environment.pinned(), **device.facts(identity.device)},
             "versions": {"torch": str(torch.__version__)},
         }
 
-    def step(self, inputs: dict[str, torch.Tensor] | None = None) -> object:
-        """One forward of the batch, or of `inputs`, without gradients."""
-        with torch.inference_mode():
-            return self.built.model(**(inputs or self.built.inputs))
+    def _first_step(self) -> float:
+        """Make the step and run it once; seconds it took."""
+        self._step = make_step(self.built, self.identity.mode, self.identity.optimizer)
+        begun = time.perf_counter()
+        self.step()
+        return time.perf_counter() - begun
 
-    def latency(self, sweep: str, number: int, most: int) -> tuple[Calibration, list[Sample]]:
-        """This model's turn in the round `number` of `sweep`: the calibration, then the samples."""
+    def step(self) -> None:
+        """One step of the batch, its phases unnamed."""
+        self._step(unnamed)
+
+    def latency(self, sweep: str, number: int, most: int) -> dict[str, Any]:
+        """This model's turn in the round `number` of `sweep`: the calibration, then the samples.
+
+        In decode mode there is a sample of the time to the first token too.
+        """
         if self._calibrator is None:
             self._calibrator = Calibrator(self.identity.device)
-        calibration = self._calibrator.measure(number)
-        return calibration, turn(self.step, self.identity.device, sweep, number, most)
+        where = self.identity.device
+        turned = {
+            "calibration": [self._calibrator.measure(number)],
+            "samples": turn(self.step, where, sweep, number, most),
+        }
+        if isinstance(self._step, Decoding):
+            prefill = self._step.prefill
+            turned["first_token"] = turn(lambda: prefill(unnamed), where, sweep, number, 1)
+        return turned
 
     def trial(self, batch: int) -> Trial:
         """Step times of another batch size. Raises MemoryError where it is not expected to fit."""
@@ -77,9 +130,9 @@ class Session:
         room = environment.available_bytes()
         if self.identity.device == "cpu" and room is not None and growth * batch > _ROOM * room:
             raise MemoryError(f"a batch of {batch} is expected to need about {growth * batch / 1e9:.1f} GB")
-        inputs = {name: tensor[:1].repeat_interleave(batch, 0) for name, tensor in self.built.inputs.items()}
-        self.step(inputs)
-        samples = [timed(lambda: self.step(inputs), self.identity.device).wall_ns for _ in range(TRIAL_SAMPLES)]
+        step = make_step(self.built.of_batch(batch), self.identity.mode, self.identity.optimizer)
+        step(unnamed)
+        samples = [timed(lambda: step(unnamed), self.identity.device).wall_ns for _ in range(TRIAL_SAMPLES)]
         return Trial(batch=batch, samples_ns=samples)
 
     def profile(self, point: Point, steps: int, target: str) -> None:
@@ -88,9 +141,9 @@ class Session:
         where = self.identity.device
         device.reset_peak(where)
         with annotate(self.built.model, self.identity.annotate):
-            exported, profile = run_profiled(self.step, where, steps, path.parent, path.name)
+            exported, profile = run_profiled(lambda: self._step(named), where, steps, path.parent, path.name)
         try:
-            memory = peak_memory(exported, where, self.built, self._resident_stepped)
+            memory = peak_memory(exported, where, self.built, self._step.held_bytes, self._resident_stepped)
             done = msgspec.structs.replace(point, profile=profile, memory=memory)
         except BaseException:
             exported.unlink(missing_ok=True)

@@ -27,8 +27,9 @@ from tracekit.safety import atomic_write
 
 from . import environment, throughput
 from .plan import Plan, Planned, Request, make
+from .resolve import resolve
 from .rounds import Effort, Timed, take_turns
-from .worker import PointFailedError, Worker
+from .worker import InProcess, PointFailedError, Worker
 
 _STALE_S = 3600.0  # a temporary file this old belongs to a run that died
 _TEMPORARY = (".tmp", ".export.json", ".export.json.tmp")  # ours and kineto's, all hidden
@@ -53,10 +54,13 @@ class _Run:
     seed: int = 0
     said: Callable[[str], None] = lambda _doing: None
     command: Sequence[str] = ()
+    isolation: str = "forkserver"
 
     def start(self, planned: Planned) -> Timed:
         """A process for a point; nothing has been asked of it yet."""
-        return Timed(planned, Worker(planned.identity, self.seed, self.effort.timeout))
+        if self.isolation == "none":
+            return Timed(planned, InProcess(planned.identity, self.seed))
+        return Timed(planned, Worker(planned.identity, self.seed, self.effort.timeout, self.isolation))
 
 
 def run(
@@ -67,13 +71,15 @@ def run(
     skip_after_oom: bool = True,
     said: Callable[[str], None] = lambda _doing: None,
     command: Sequence[str] = (),
+    isolation: str = "forkserver",
 ) -> Generator[Result, None, None]:
     """Make what `plan` lacks. Yields one Result per point, finished ones first.
 
-    `said` is told what is being done. No length is begun after `budget_s` seconds. On KeyboardInterrupt, or when the
-    caller stops iterating, the processes are ended and what is written stays.
+    `said` is told what is being done. `isolation` is how a point's process is made (`worker.ISOLATION`). No length is
+    begun after `budget_s` seconds. On KeyboardInterrupt, or when the caller stops iterating, processes are ended and
+    what is written stays.
     """
-    how = _Run(effort or Effort(), plan.seed, said, command)
+    how = _Run(effort or Effort(), plan.seed, said, command, isolation)
     begun = time.monotonic()
     yield from (Result(planned, "cached", planned.path) for planned in plan.points if planned.finished)
     for folder in {planned.path.parent for planned in plan.todo}:
@@ -190,6 +196,7 @@ def _point(one: Timed, how: _Run, **more: Any) -> Point:
         source=entry.source,
         seed=how.seed,
         samples=one.samples,
+        first_token=one.first_token,
         calibration=one.calibration,
         environment={**environment.collect(), **facts.pop("environment", {})},
         versions={**environment.versions(), **facts.pop("versions", {})},
@@ -218,7 +225,7 @@ def check(plan: Plan, timeout: float = 300.0) -> None:
         if planned.identity.overrides or planned.identity.device != "cpu":
             try:
                 with Worker(planned.identity, plan.seed, timeout) as worker:
-                    worker.check()
+                    worker.ask("check")
             except PointFailedError as failure:
                 raise TracekitError(f"{planned.entry.name} cannot be loaded: {failure.reason}") from None
 
@@ -246,6 +253,8 @@ def sweep(
     """
     require_extra()
     specs = [model] if isinstance(model, str) else list(model)
+    named = {name: options[name] for name in ("pretrained", "trust_remote_code") if name in options}
+    resolve(specs, **named)
     plan = make(Request(models=specs, **options), Path(out), force=force)
     check(plan)
     return _points(run(plan, effort, command=sys.argv))

@@ -24,8 +24,9 @@ from tracekit.points import Identity
 from tracekit.safety import sanitize
 
 from . import environment
-from .serve import serve
+from .serve import answer, serve, session
 
+ISOLATION = ("forkserver", "spawn", "none")
 _PRELOAD = ["torch", "transformers", "tracekit.collect.session"]
 _DEAD_AFTER_S = 5.0
 _ENVIRONMENT = {
@@ -67,8 +68,8 @@ def quiet_start() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _context() -> Any:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+def _context(isolation: str) -> Any:
+    if isolation == "spawn" or "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     chosen = multiprocessing.get_context("forkserver")
     chosen.set_forkserver_preload(_PRELOAD)
@@ -78,7 +79,7 @@ def _context() -> Any:
 class Worker:
     """The parent's side of one point's process. `timeout` in seconds holds for each request."""
 
-    def __init__(self, identity: Identity, seed: int, timeout: float) -> None:
+    def __init__(self, identity: Identity, seed: int, timeout: float, isolation: str = "forkserver") -> None:
         self._timeout = timeout
         self._idle = True
         self._oom_kills = environment.kernel_oom_kills()
@@ -86,7 +87,7 @@ class Worker:
         os.close(handle)
         self._log = Path(name)
         spec = json.dumps({"identity": msgspec.to_builtins(identity), "seed": seed})
-        context = _context()
+        context = _context(isolation)
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, spec, name), daemon=True)
         try:
@@ -103,10 +104,10 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def check(self) -> None:
-        """Raise UsageError for what the user asked of the point that cannot be; PointFailedError as `request` does."""
+    def ask(self, command: str) -> Any:
+        """`request`, but raise UsageError for what the user asked of the point that cannot be."""
         try:
-            self.request("check")
+            return self.request(command)
         except PointFailedError as failure:
             if failure.status == "usage":
                 raise UsageError(failure.reason) from None
@@ -154,3 +155,20 @@ class Worker:
             return PointFailedError("killed", f"the process was ended by {signal.Signals(-code).name}")
         last = self._log.read_text(errors="replace").strip().splitlines()[-1:] if self._log.exists() else []
         return PointFailedError("error", f"the process ended with code {code}: {sanitize(' '.join(last), 300)}")
+
+
+class InProcess(Worker):
+    """A worker without a process of its own, to look into a model with a debugger: no timeout, and no second heap."""
+
+    def __init__(self, identity: Identity, seed: int) -> None:
+        self._spec = json.dumps({"identity": msgspec.to_builtins(identity), "seed": seed})
+        self._session: Any = None
+
+    def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        if self._session is None:
+            self._session = session(self._spec)
+        return answer(self._session, command, json.loads(json.dumps(arguments)))
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._session = None

@@ -35,6 +35,7 @@ def study_tables(study: Study, top: int) -> dict[str, list[dict[str, Any]]]:
     """Every table of a study as rows; times in integer nanoseconds, sizes in bytes, operators cut to `top` and rest."""
     tables = {
         "latency": study.latency(),
+        "first_token": study.first_token(),
         "throughput": study.throughput(),
         "peak_memory": study.peak_memory(),
         "components": study.components(),

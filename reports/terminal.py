@@ -87,6 +87,10 @@ def _curves(study: Study, width: int) -> Iterator[RenderableType]:
         yield _versus(latency)
         note = "unprofiled runs; ± is half the interquartile range over the median"
         yield from _by_length("Latency (median)", latency, "median_ns", duration, note, width)
+    first = study.first_token()
+    if first.height:
+        note = "prefill of the whole input; in decode mode latency is of one token against a cache of that length"
+        yield from _by_length("Time to the first token (median)", first, "median_ns", duration, note, width)
     memory = study.peak_memory()
     if memory.height:
         methods = ", ".join(sorted(set(memory["method"])))
@@ -147,12 +151,22 @@ def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
 
 def _breakdowns(study: Study, width: int) -> Iterator[RenderableType]:
     components = study.components()
-    note = "of the profiled run, whose overhead is in every row; latency comes from unprofiled runs"
+    note = f"of the profiled run, {_overhead(study.latency())}; latency comes from unprofiled runs"
     for (series,), rows in host_time(components).group_by("series", maintain_order=True):
         what = "of one profiled step" if rows["stepped"].any() else "of the whole trace"
         yield _breakdown(f"Host time {what}: {series}", rows, width, note if rows["stepped"].any() else "")
     for (series,), rows in device_time(components).group_by("series", maintain_order=True):
         yield _breakdown(f"Device time, all that was recorded: {series}", rows, width)
+
+
+def _overhead(latency: pl.DataFrame) -> str:
+    """What profiling cost, in words."""
+    shares = latency["profiled_share"].drop_nulls()
+    if not shares.len():
+        return "whose overhead is in every row"
+    low, high = (significant(float(value), 2) for value in (shares.min(), shares.max()))  # type: ignore[arg-type]
+    times = low if low == high else f"{low} to {high}"
+    return f"whose steps took {times} times as long as unprofiled ones"
 
 
 def _breakdown(title: str, rows: pl.DataFrame, width: int, note: str = "") -> RenderableType:

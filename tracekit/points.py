@@ -48,6 +48,9 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     annotate: str = "components"
     compile: str = "none"
     checkpointing: bool = False
+    optimizer: str = ""  # in training
+    pretrained: bool = False
+    trust_remote_code: bool = False
     threads: int = 0
     machine: str = ""
 
@@ -100,6 +103,7 @@ class PeakMemory(msgspec.Struct, frozen=True, kw_only=True):
     method: str
     parameter_bytes: int = 0
     input_bytes: int = 0
+    held_bytes: int = 0  # what a step keeps for the next: optimizer state, a cache
     resident_peak_bytes: int | None = None
 
 
@@ -131,7 +135,10 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     tokens: int | None = None
     seed: int = 0
+    notes: list[str] = []  # what a reader must know to take the numbers for what they are
+    first_step_s: float | None = None  # with torch.compile, mostly the compiler's time
     samples: list[Sample] = []
+    first_token: list[Sample] = []  # in decode mode, where `samples` are of one token: the time to the first
     calibration: list[Calibration] = []
     throughput: list[Trial] = []
     memory: PeakMemory | None = None

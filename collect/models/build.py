@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -24,37 +24,70 @@ _FIRST_WORD = 5  # ids below are special in BERT-like vocabularies; padding shif
 
 @dataclass(frozen=True)
 class Built:
-    """A model in eval mode on its device, inputs for one batch, and what attention sees of one input (`tokens`)."""
+    """A model on its device, inputs for one batch, and what attention sees of one input (`tokens`, None: unknown).
+
+    `run` is what a step calls: the model, or what torch.compile made of it. `args` are inputs without names.
+    """
 
     model: torch.nn.Module
-    inputs: dict[str, torch.Tensor]
-    tokens: int
+    inputs: Mapping[str, Any]
+    tokens: int | None
+    args: tuple[Any, ...] = ()
+    compiled: Callable[..., Any] | None = None
+
+    def __call__(self, **options: Any) -> Any:
+        """One forward of the batch."""
+        return self.run(*self.args, **self.inputs, **options)
+
+    @property
+    def run(self) -> Callable[..., Any]:
+        """The model as it is called."""
+        return self.compiled or self.model
+
+    def of_batch(self, batch: int) -> Built:
+        """The same model with the first input `batch` times."""
+
+        def repeated(value: Any) -> Any:
+            return value[:1].repeat_interleave(batch, 0) if isinstance(value, torch.Tensor) and value.dim() else value
+
+        inputs = {name: repeated(value) for name, value in self.inputs.items()}
+        return replace(self, inputs=inputs, args=tuple(map(repeated, self.args)))
 
     @property
     def parameter_bytes(self) -> int:
         """Bytes of parameters and buffers."""
-        return _tensor_bytes([*self.model.parameters(), *self.model.buffers()])
+        return tensor_bytes([*self.model.parameters(), *self.model.buffers()])
 
     @property
     def input_bytes(self) -> int:
         """Bytes of the inputs."""
-        return _tensor_bytes(self.inputs.values())
+        return tensor_bytes([*self.inputs.values(), *self.args])
 
 
-def _tensor_bytes(tensors: Any) -> int:
+def tensor_bytes(values: Iterable[Any]) -> int:
+    """Bytes of the tensors among `values`."""
+    tensors = (value for value in values if isinstance(value, torch.Tensor))
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def check_overrides(entry: ModelEntry, overrides: Mapping[str, Any]) -> None:
     """Raise UsageError for a config override that the architecture does not know, with the nearest names."""
-    config = CONFIG_MAPPING[entry.architecture]()
-    known = {**config.to_dict(), **dict.fromkeys(config.attribute_map)}
+    if entry.custom and not entry.architecture:
+        from .custom_build import check_factory_overrides
+
+        check_factory_overrides(entry.source, overrides)
+        return
+    if entry.custom:
+        known = dict(entry.base)
+    else:
+        config = CONFIG_MAPPING[entry.architecture]()
+        known = {**config.to_dict(), **{name: getattr(config, name) for name in config.attribute_map}}
     for key, value in overrides.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, n=3)
             hint = f"; near it: {', '.join(near)}" if near else ""
             raise UsageError(f"--set {sanitize(key)}: {entry.name} has no such setting{hint}")
-        default = getattr(config, key)
+        default = known[key]
         if isinstance(default, int | float) and not isinstance(value, int | float):
             raise UsageError(f"--set {sanitize(key)}: {entry.name} takes a number there, not '{sanitize(value)}'")
 
@@ -67,21 +100,25 @@ def from_config(entry: ModelEntry, identity: Identity, seed: int) -> Built:
     torch.manual_seed(seed)
     settings = entry.settings(identity.preset, identity.length, identity.overrides)
     config = CONFIG_MAPPING[entry.architecture](**settings)
-    options = {"attn_implementation": backend(identity.attention), "dtype": getattr(torch, identity.dtype)}
-    chosen = model_class(entry.model_class)
-    build = getattr(chosen, "from_config", None) or chosen._from_config  # the first is the Auto classes'
-    model = build(config, **options).to(identity.device).eval()
+    options = {"attn_implementation": attention_of(identity.attention), "dtype": getattr(torch, identity.dtype)}
+    model = random_model(entry.model_class, config, **options).to(identity.device).eval()
     inputs = inputs_for(entry.inputs, model, identity)
     return Built(model, inputs, entry.tokens(settings, identity.length))
 
 
-def backend(attention: str) -> str:
+def attention_of(attention: str) -> str:
     """The name under which transformers knows an attention implementation; ours is registered on first use."""
     if not is_local(attention):
         return attention
     from tracekit.collect.attention import implementation
 
     return implementation(attention)
+
+
+def random_model(class_name: str, config: Any, **options: Any) -> Any:
+    """A model with random weights: of an Auto class, or of a model's own."""
+    chosen = model_class(class_name)
+    return (chosen.from_config if hasattr(chosen, "from_config") else chosen._from_config)(config, **options)
 
 
 def model_class(name: str) -> Any:

@@ -26,7 +26,7 @@ WITHOUT_FLEX = ("sdpa", "eager", "flash_attention_2")
 EAGER = ("eager",)
 SAMPLE_RATE = 16_000  # Hz, of every waveform model here
 MEL_RATE = 100  # frames of a mel spectrogram a second
-_INPUT_UNITS = {"tokens": "tokens", "waveform": "seconds", "mel": "seconds", "image": "pixels"}
+INPUT_UNITS = {"tokens": "tokens", "waveform": "seconds", "mel": "seconds", "image": "pixels"}
 
 
 def any_length(_settings: Settings, _length: float) -> dict[str, Any]:
@@ -62,7 +62,8 @@ class ModelEntry:
     FLOPs of one forward of one input, by the usual formula: for estimates of time, not for reports.
     `model_class` is a name in transformers, or `module:Class`; `builder` is `module:function`, imported when a point is
     made: `(entry, identity, seed) -> Built`. `windowed`: its sliding window is only a mask under eager and sdpa.
-    `reference`: off a GPU it runs a slow reference path, not the kernel that it is known for.
+    `reference`: off a GPU it runs a slow reference path, not the kernel that it is known for. `custom`: it is the
+    user's own, and not registered here.
     """
 
     name: str
@@ -84,12 +85,13 @@ class ModelEntry:
     cost: Callable[[Settings, float], float] | None = encoder_cost
     model_class: str = "AutoModel"
     builder: str = "tracekit.collect.models.build:from_config"
+    custom: bool = False
     note: str = ""
 
     @property
     def length_unit(self) -> str:
         """The unit of its input length."""
-        return _INPUT_UNITS[self.inputs]
+        return INPUT_UNITS[self.inputs]
 
     @property
     def ladder(self) -> tuple[float, ...]:
@@ -110,6 +112,11 @@ class ModelEntry:
         """The function that makes a model and its inputs; importing it imports torch and transformers."""
         module, _, function = self.builder.partition(":")
         return getattr(import_module(module), function)  # type: ignore[no-any-return]
+
+    @property
+    def takes_backend(self) -> bool:
+        """Whether it runs the attention function that it is given; else its attention is its own."""
+        return self.attention != EAGER
 
     def has_attention(self, attention: str) -> bool:
         """Whether an implementation is real in this model: one it lists, or our own where that is right."""

@@ -92,4 +92,6 @@ def test_every_entry_is_complete(name: str) -> None:
     assert entry.attention
     assert entry.baseline is None or models.get(entry.baseline).baseline is None
     small, large = (entry.flops("base", n, {}) for n in (2048, 4096))
+    assert small is not None
+    assert large is not None
     assert 1.9 < large / small < 4.1

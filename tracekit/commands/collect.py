@@ -43,13 +43,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _configure_what(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--model", action="append", default=[], metavar="[LABEL=]NAME", help="repeat for several; see: tracekit models")
+    model = "a name (see: tracekit models), hf:ORG/NAME, hf:FOLDER, file.py:factory, package.module:factory (repeat)"
+    add("--model", action="append", default=[], metavar="[LABEL=]NAME", help=model)
     add("--no-baseline", action="store_true", help="leave out the vanilla model that NAME is compared with")
     lengths = "128,512 or 128:8192 (doubling) or 128:1024:128 (steps); default: 128:8192, as far as the budget reaches"
     add("--lengths", action="append", default=[], metavar="[UNIT=]SPEC", help=lengths)
     add("--batch", type=int, default=1, metavar="N", help="inputs in one step (default: 1)")
-    attention = "sdpa, eager, ... (repeat, or commas; default: sdpa where it is real, else eager)"
+    attention = "sdpa, eager, local:W, ... (repeat, or commas; default: sdpa where it is real, else eager)"
     add("--attention", action="append", default=[], metavar="NAME", help=attention)
+    add("--mode", default="inference", metavar="NAME", help="inference (default), training, decode (token by token)")
+    add("--optimizer", default="adamw", metavar="NAME", help="of training: adamw (default), sgd, adafactor")
+    add("--checkpointing", action="store_true", help="training that recomputes activations in the backward")
+    add("--compile", default="none", metavar="WHAT", help="torch.compile: none (default), component, model")
     add("--dtype", default="float32", metavar="NAME", help="float32 (default), bfloat16, float16, float64")
     add("--device", default="cpu", metavar="NAME", help="cpu (default), cuda, cuda:1")
     add(
@@ -61,6 +66,8 @@ def _configure_what(group: argparse._ArgumentGroup) -> None:
     settings = "override the model's config, value as in TOML (repeat)"
     add("--set", action="append", default=[], dest="overrides", metavar="[MODEL.]KEY=VALUE", help=settings)
     add("--annotate", default="components", metavar="WHAT", help="components (default), layers, none")
+    add("--pretrained", action="store_true", help="weights of the hub or folder, for hf: models (default: random)")
+    add("--trust-remote-code", action="store_true", help="run the code that an hf: model brings along")
 
 
 def _configure_how(group: argparse._ArgumentGroup) -> None:
@@ -79,6 +86,8 @@ def _configure_how(group: argparse._ArgumentGroup) -> None:
         help="of one point's step (default: %(default)g)",
     )
     add("--no-skip-after-oom", action="store_true", help="try longer inputs too where a shorter one did not fit")
+    isolation = "how each point gets a process: forkserver (default), spawn, none (to debug a model)"
+    add("--isolation", default="forkserver", metavar="HOW", help=isolation)
     add("--threads", type=int, metavar="N", help="threads of torch, pinned (default: the usable physical cores)")
     add("--seed", type=int, default=0, metavar="N", help="of weights and inputs (default: 0)")
 
@@ -87,10 +96,12 @@ def run(args: argparse.Namespace) -> int:
     """Plan, say so, collect with progress, and say what became of it."""
     from tracekit.collect import plan as planning
     from tracekit.collect import sweep
+    from tracekit.collect.resolve import resolve
 
     sweep.require_extra()
     request, effort = _request(args), _effort(args)
     _refuse_file(args.out)
+    resolve(args.model, pretrained=args.pretrained, trust_remote_code=args.trust_remote_code)
     budget = args.budget if args.budget is not None or args.lengths else _BUDGET_S
     plan = planning.make(request, args.out, force=args.force, budget_s=budget)
     sweep.check(plan)
@@ -123,6 +134,12 @@ def _request(args: argparse.Namespace) -> Request:
         attention=[name.strip() for given in args.attention for name in given.split(",")],
         dtype=args.dtype,
         device=args.device,
+        mode=args.mode,
+        optimizer=args.optimizer,
+        checkpointing=args.checkpointing,
+        compile=args.compile,
+        pretrained=args.pretrained,
+        trust_remote_code=args.trust_remote_code,
         annotate=args.annotate,
         threads=args.threads,
         seed=args.seed,
@@ -149,10 +166,13 @@ def _overrides(pairs: Sequence[str]) -> dict[str, Any]:
 
 def _effort(args: argparse.Namespace) -> Effort:
     from tracekit.collect.rounds import Effort
+    from tracekit.collect.worker import ISOLATION
 
     for option, number in (("repeats", args.repeats), ("budget", args.budget), ("timeout", args.timeout)):
         if number is not None and not number > 0:
             raise UsageError(f"--{option} {number:g}: more than 0 is needed")
+    if args.isolation not in ISOLATION:
+        raise UsageError(f"--isolation {sanitize(args.isolation)}: known: {', '.join(ISOLATION)}")
     return Effort(repeats=args.repeats, timeout=args.timeout, throughput=args.throughput)
 
 
@@ -227,6 +247,7 @@ def _collect(
             skip_after_oom=not args.no_skip_after_oom,
             said=lambda doing: progress.update(task, description=sanitize(doing)),
             command=["tracekit", *sys.argv[1:]],
+            isolation=args.isolation,
         )
         try:
             for result in running:
@@ -269,7 +290,7 @@ def _document(args: argparse.Namespace, plan: Plan, results: Sequence[Result], i
 
 
 def _shown(planned: Planned) -> dict[str, Any]:
-    fields = ("model", "attention", "length", "length_unit", "batch", "dtype", "device")
+    fields = ("model", "mode", "attention", "length", "length_unit", "batch", "dtype", "device")
     return {name: getattr(planned.identity, name) for name in fields}
 
 

@@ -1,0 +1,225 @@
+"""The user's own models: by file, module and folder, with random and with saved weights."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+import tracekit as tk
+from tracekit.collect import models
+from tracekit.collect.models import custom
+from tracekit.collect.models.entry import ModelEntry
+from tracekit.collect.plan import split_label
+from tracekit.errors import UsageError
+from tracekit.points import Identity
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from tracekit.collect.models.build import Built, check_overrides  # noqa: E402
+from tracekit.collect.models.custom_build import describe  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+SOURCE = """
+import torch
+
+class Block(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.attention = torch.nn.MultiheadAttention(width, 2, batch_first=True)
+        self.mlp = torch.nn.Sequential(torch.nn.Linear(width, 4 * width), torch.nn.GELU(), torch.nn.Linear(4 * width, width))
+
+    def forward(self, x):
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        return x + self.mlp(x)
+
+def own(width=16, depth=2):
+    model = torch.nn.Sequential(*(Block(width) for _ in range(depth)))
+    return model, lambda length, batch: torch.randn(batch, length, width)
+
+def theirs(length, attention=None):
+    from transformers import BertConfig, BertModel
+    config = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, vocab_size=50,
+                        max_position_embeddings=length)
+    return BertModel._from_config(config, attn_implementation=attention)
+
+def sound():
+    return torch.nn.Conv1d(1, 2, 9), lambda length, batch: (torch.randn(batch, 1, int(length * 1000)),)
+sound.length_unit = "seconds"
+
+def number():
+    return 3
+
+def without_inputs():
+    return torch.nn.Linear(2, 2)
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(SOURCE)
+    return path
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module that Python finds, `mine_installed.factories`."""
+    folder = tmp_path / "path" / "mine_installed"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "factories.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(folder.parent)
+    importlib.invalidate_caches()
+    yield "mine_installed.factories"
+    for name in [name for name in sys.modules if name.startswith("mine_installed")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tiny BERT, saved as transformers does."""
+    torch.manual_seed(7)
+    config = transformers.BertConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, vocab_size=50
+    )
+    transformers.BertModel(config).save_pretrained(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def entry(spec: str, pretrained: bool = False) -> ModelEntry:
+    return models.described(spec, describe(spec, trust_remote_code=False), pretrained)
+
+
+def built(spec: str, length: float = 8, **options: Any) -> Built:
+    one = entry(spec, options.get("pretrained", False))
+    given = {"attention": one.attention[0], "batch": 2, **options}
+    made: Built = one.build()(one, Identity(model="m", architecture=one.name, length=length, **given), 0)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("spec", "label", "name"),
+    [
+        ("bert", "bert", "bert"),
+        ("b=bert", "b", "bert"),
+        ("hf:org/some-model.v2", "some-model-v2", "hf:org/some-model.v2"),
+        ("big=hf:org/name", "big", "hf:org/name"),
+        ("x/a=b/mine.py:make", "make", "x/a=b/mine.py:make"),
+        ("pkg.mod:make", "make", "pkg.mod:make"),
+    ],
+)
+def test_labels(spec: str, label: str, name: str) -> None:
+    assert split_label(spec) == (label, name)
+
+
+def test_what_is_a_custom_model() -> None:
+    assert all(map(custom.is_custom, ("hf:bert", "hf:a/b", "a.b:c", "./x y.py:f", "C:/x.py:f", "a.b:c@0123abcd")))
+    assert not any(map(custom.is_custom, ("bert", "l-hubert", "a:b:c", "a-b:c", "mine.py")))
+
+
+def test_a_factory_in_a_file(source: Path) -> None:
+    own = built(f"{source}:own", overrides={"width": 8})
+    assert own().shape == (2, 8, 8)
+    theirs = built(f"{source}:theirs", length=600, attention="sdpa")
+    assert theirs()[0].shape == (2, 600, 32)
+    assert theirs.model.config._attn_implementation == "sdpa"  # type: ignore[union-attr]
+    sound = built(f"{source}:sound", length=0.5, dtype="float64")
+    assert entry(f"{source}:sound").length_unit == "seconds"
+    assert sound().shape == (2, 2, 492)
+    assert sound().dtype == torch.float64
+
+
+def test_an_edited_file_is_another_model(source: Path) -> None:
+    before = entry(f"{source}:own").name
+    source.write_text(SOURCE + "\n# changed\n")
+    assert entry(f"{source}:own").name != before
+    assert custom.without_digest(before) == f"{source}:own"
+
+
+def test_a_factory_in_a_module(package: str) -> None:
+    assert built(f"{package}:own")().shape == (2, 8, 16)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        ("number", "returned int, which is no torch.nn.Module"),
+        ("without_inputs", "return \\(module, inputs\\)"),
+        ("missing", "no function 'missing'"),
+    ],
+)
+def test_factories_that_cannot_be(source: Path, function: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        built(f"{source}:{function}")
+
+
+def test_what_cannot_be_found(source: Path, tmp_path: Path) -> None:
+    source.write_text("raise RuntimeError('boom')")
+    for spec, reason in (
+        (f"{source}:own", "RuntimeError: boom"),
+        (f"{tmp_path}/absent.py:own", "no such file"),
+        ("absent_package.x:own", "No module named"),
+        (f"hf:{tmp_path}/absent", "absent"),
+    ):
+        with pytest.raises(UsageError, match=reason) as error:
+            describe(spec, trust_remote_code=False)
+        assert "\n" not in str(error.value)
+
+
+def test_overrides_are_parameters_of_the_factory_or_settings_of_the_config(source: Path, folder: Path) -> None:
+    check_overrides(entry(f"{source}:own"), {"width": 8})
+    with pytest.raises(UsageError, match="takes depth, width"):
+        check_overrides(entry(f"{source}:own"), {"widht": 8})
+    check_overrides(entry(f"hf:{folder}"), {"num_hidden_layers": 1})
+    with pytest.raises(UsageError, match="near it: num_hidden_layers"):
+        check_overrides(entry(f"hf:{folder}"), {"num_hiden_layers": 1})
+
+
+def test_a_folder_gives_its_config_and_with_pretrained_its_weights(folder: Path) -> None:
+    saved = transformers.BertModel.from_pretrained(folder)
+    random = built(f"hf:{folder}", length=600)  # more than its 512 positions: random weights take any length
+    assert random.model.config.max_position_embeddings == 600  # type: ignore[union-attr]
+    assert random()[0].shape == (2, 600, 32)
+    assert random.tokens == 600
+    same = built(f"hf:{folder}", pretrained=True)
+    pairs = zip(same.model.parameters(), saved.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    with pytest.raises(UsageError, match="max_position_embeddings = 512; without --pretrained it can"):
+        built(f"hf:{folder}", length=513, pretrained=True)
+
+
+def test_an_architecture_by_its_bare_name() -> None:
+    settings = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    assert built("hf:roformer", overrides=settings)()[0].shape == (2, 8, 32)
+
+
+def test_file_module_and_folder_each_give_a_full_report(
+    source: Path, folder: Path, package: str, tmp_path: Path, run_cli: Callable[..., CompletedProcess[str]]
+) -> None:
+    specs = (f"file={source}:own", f"module={package}:theirs", f"folder=hf:{folder}")
+    named = [word for spec in specs for word in ("--model", spec)]
+    path = {"PYTHONPATH": str(tmp_path / "path")}
+    done = run_cli("collect", *named, "--lengths", "16,32", "--repeats", "2", "--out", tmp_path / "out", env=path)
+    assert done.returncode == 0, done.stderr
+    study = tk.load(tmp_path / "out")
+    assert isinstance(study, tk.Study)
+    assert study.latency().group_by("model").len().sort("model").rows() == [("file", 2), ("folder", 2), ("module", 2)]
+    components = study.components()
+    for model in ("file", "module", "folder"):
+        rows = components.filter(components["model"] == model)
+        assert {"attention", "ffn"} <= set(rows["component"])
+        lost = rows.filter(rows["component"] == "unattributed")["host_ns"].sum()
+        assert lost < 0.2 * rows["host_ns"].sum()
+    report = run_cli("report", tmp_path / "out", "--html", tmp_path / "report.html")
+    assert report.returncode == 0, report.stderr
+    assert (tmp_path / "report.html").stat().st_size > 100_000
+    again = run_cli("collect", *named, "--lengths", "16,32", "--repeats", "2", "--out", tmp_path / "out", env=path)
+    assert "6 cached" in again.stderr
