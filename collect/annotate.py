@@ -8,8 +8,7 @@ is split out of other components. Inside attention, linear layers are the part `
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
@@ -21,13 +20,14 @@ from tracekit.components import ANNOTATIONS, LAYER_RANGE, MASK_RANGE, MODEL_RANG
 from tracekit.errors import UsageError
 from tracekit.safety import sanitize
 
+from .functions import EAGER, Function, attention_backends, namespaces, wrap
+
 _PROJECTIONS = (torch.nn.Linear,)
 _QUERY_NAMES = ("query", "q_proj", "q_lin", "q", "qkv", "query_key_value")
-_EAGER = "eager_attention_forward"
 # Functions in a model's own module, by name: what range a call of them opens.
 _FUNCTIONS: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (re.compile(r"create_\w*mask\w*|_?prepare_4d_\w+"), MASK_RANGE, ""),
-    (re.compile(_EAGER), "attention", "core"),
+    (re.compile(EAGER), "attention", "core"),
     (re.compile(r"apply_rotary\w*"), "positional", ""),
 )
 
@@ -84,13 +84,7 @@ def _part(module: torch.nn.Module, component: str | None, has_function: bool) ->
 
 
 def _has_attention_function(model: torch.nn.Module) -> bool:
-    return any(hasattr(namespace, _EAGER) for namespace in _namespaces(model))
-
-
-def _namespaces(model: torch.nn.Module) -> list[Any]:
-    """The Python modules that define the classes of a model, torch's own aside."""
-    names = {type(module).__module__ for module in model.modules()}
-    return [sys.modules[name] for name in sorted(names) if name in sys.modules and not name.startswith("torch.")]
+    return any(EAGER in namespace for namespace in namespaces(model))
 
 
 @contextmanager
@@ -132,28 +126,19 @@ def _hook(stack: ExitStack, module: torch.nn.Module, one: Range) -> None:
 
 
 def _wrap_functions(stack: ExitStack, model: torch.nn.Module) -> None:
-    for namespace in _namespaces(model):
-        for name, function in list(vars(namespace).items()):
-            for pattern, what, part in _FUNCTIONS:
-                if callable(function) and pattern.fullmatch(name):
-                    label = "eager" if name == _EAGER else name
-                    setattr(namespace, name, _ranged(function, Range(what, part, f"fn:{label}")))
-                    stack.callback(setattr, namespace, name, function)
-    backends = _attention_backends()
-    for name, function in list(backends.items()):
-        backends[name] = _ranged(function, Range("attention", "core", f"fn:{name}"))
-        stack.callback(backends.__setitem__, name, function)
+    for namespace in namespaces(model):
+        wrap(stack, namespace, _ranged_by_name)
+    wrap(stack, attention_backends(), lambda name, one: _ranged(one, Range("attention", "core", f"fn:{name}")))
 
 
-def _attention_backends() -> dict[str, Callable[..., Any]]:
-    """The attention functions that transformers' models choose from by name; none where nobody imported it."""
-    modeling = sys.modules.get("transformers.modeling_utils")
-    interface = getattr(modeling, "ALL_ATTENTION_FUNCTIONS", None)
-    functions: dict[str, Callable[..., Any]] = getattr(type(interface), "_global_mapping", {})
-    return functions
+def _ranged_by_name(name: str, function: Function) -> Function | None:
+    for pattern, what, part in _FUNCTIONS:
+        if pattern.fullmatch(name):
+            return _ranged(function, Range(what, part, f"fn:{'eager' if name == EAGER else name}"))
+    return None
 
 
-def _ranged(function: Callable[..., Any], one: Range) -> Callable[..., Any]:
+def _ranged(function: Function, one: Range) -> Function:
     @wraps(function)
     def inner(*args: Any, **kwargs: Any) -> Any:
         with record_function(one.name):
