@@ -7,11 +7,15 @@ import difflib
 from tracekit.errors import UsageError
 from tracekit.safety import sanitize
 
-from . import text
+from . import decoder, efficient, speech, text, vision
 from .entry import ModelEntry
 
-_FAMILIES = (text,)
+_FAMILIES = (text, efficient, decoder, speech, vision)
 _ENTRIES: dict[str, ModelEntry] = {entry.name: entry for family in _FAMILIES for entry in family.ENTRIES}
+# Models that transformers has and that are not here on purpose: a number would be of something else.
+_REFUSED = {
+    "mra": "without its CUDA kernel transformers returns zeros in the place of attention, and times nothing",
+}
 
 
 def names() -> list[str]:
@@ -23,6 +27,8 @@ def get(name: str) -> ModelEntry:
     """The entry of a model. Raises UsageError with the nearest names when there is none."""
     if name in _ENTRIES:
         return _ENTRIES[name]
+    if name.lower() in _REFUSED:
+        raise UsageError(f"{sanitize(name)} cannot be measured: {_REFUSED[name.lower()]}")
     near = difflib.get_close_matches(name.lower(), _ENTRIES, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "see: tracekit models"
     raise UsageError(f"unknown model '{sanitize(name)}': {hint}")
