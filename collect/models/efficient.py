@@ -235,6 +235,7 @@ ENTRIES = (
         },
         baseline="bert",
         cost=_funnel_cost,
+        model_class="FunnelModel",  # AutoModel asks its config for architectures, and it names none
         note="B4-4-4: each block of 4 layers halves the tokens; a decoder of 2 layers brings them back",
     ),
     ModelEntry(
