@@ -9,15 +9,19 @@ from typing import Any
 from tracekit.errors import UsageError
 from tracekit.safety import sanitize
 
-from . import text
+from . import decoder, efficient, speech, text, vision
 from .custom import entry_of, is_custom, short_name, without_digest
 from .entry import ModelEntry
 
 __all__ = ["add", "described", "get", "names", "short_name"]
 
-_FAMILIES = (text,)
+_FAMILIES = (text, efficient, decoder, speech, vision)
 _ENTRIES: dict[str, ModelEntry] = {entry.name: entry for family in _FAMILIES for entry in family.ENTRIES}
 _CUSTOM: dict[str, ModelEntry] = {}
+# Models that transformers has and that are not here on purpose: a number would be of something else.
+_REFUSED = {
+    "mra": "without its CUDA kernel transformers returns zeros in the place of attention, and times nothing",
+}
 
 
 def names() -> list[str]:
@@ -31,6 +35,8 @@ def get(name: str) -> ModelEntry:
         return _ENTRIES[name]
     if without_digest(name) in _CUSTOM:
         return _CUSTOM[without_digest(name)]
+    if name.lower() in _REFUSED:
+        raise UsageError(f"{sanitize(name)} cannot be measured: {_REFUSED[name.lower()]}")
     near = difflib.get_close_matches(name.lower(), _ENTRIES, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "see: tracekit models"
     if is_custom(name):

@@ -20,6 +20,7 @@ from .entry import MEL_RATE, SAMPLE_RATE, ModelEntry
 from .local import is_local
 
 _FIRST_WORD = 5  # ids below are special in BERT-like vocabularies; padding shifts RoBERTa's positions
+_CHARACTERS = 0x3000  # code points, for a model without a vocabulary
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,8 @@ def inputs_for(kind: str, model: torch.nn.Module, identity: Identity) -> dict[st
 
 def _tokens(config: Any, batch: int, length: float) -> dict[str, torch.Tensor]:
     """Token ids, every one of them attended to."""
-    least = min(_FIRST_WORD, config.vocab_size - 1)
-    ids = torch.randint(least, config.vocab_size, (batch, int(length)))
+    known = getattr(config, "vocab_size", None) or _CHARACTERS
+    ids = torch.randint(min(_FIRST_WORD, known - 1), known, (batch, int(length)))
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -11,6 +11,7 @@ from tracekit.errors import UsageError
 from tracekit.safety import sanitize
 from tracekit.units import length_text
 
+from . import costs
 from .local import is_local
 
 Settings = Mapping[str, Any]
@@ -39,14 +40,20 @@ def one_each(_settings: Settings, length: float) -> int:
     return int(length)
 
 
-def encoder_cost(
-    settings: Settings, tokens: float, attended: float | None = None, layers: str = "num_hidden_layers"
-) -> float:
+def encoder_cost(settings: Settings, tokens: float, attended: float | None = None) -> float:
     """FLOPs of the forward of a plain encoder: projections, feed-forward, and scores against `attended` positions."""
     hidden = settings["hidden_size"]
     ffn = settings.get("intermediate_size", 4 * hidden)
-    seen = tokens if attended is None else min(attended, tokens)
-    return float(settings[layers] * tokens * (8 * hidden**2 + 4 * hidden * ffn + 4 * seen * hidden))
+    return costs.transformer(tokens, settings["num_hidden_layers"], hidden, ffn, attended)
+
+
+def at_least(setting: str, default: int, extra: int = 0) -> Callable[[Settings, float], dict[str, Any]]:
+    """A table of at least `length + extra` rows, no smaller than the model's `default`."""
+
+    def fit(settings: Settings, length: float) -> dict[str, Any]:
+        return {setting: max(int(length) + extra, settings.get(setting, default))}
+
+    return fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,20 +155,15 @@ class ModelEntry:
         return found
 
 
-def refuse_length(model: str, length: float, nearest: list[int], why: str, unit: str = "tokens") -> UsageError:
+def refuse_length(model: str, length: float, nearest: Sequence[float], why: str, unit: str = "tokens") -> UsageError:
     """The error for a length that cannot be, with the nearest that can."""
     near = " or ".join(map(length_text, nearest))
     return UsageError(f"{model} cannot take {length_text(length)} {unit}: {why}; the nearest it can: {near}")
 
 
-def whole_multiples(model: str, of: int, unit: str = "tokens") -> Callable[[Settings, float], dict[str, Any]]:
-    """Lengths are multiples of a number."""
-
-    def fit(_settings: Settings, length: float) -> dict[str, Any]:
-        if length % of:
-            below = int(length // of) * of
-            nearest = sorted({max(below, of), below + of})
-            raise refuse_length(model, length, nearest, f"its lengths are multiples of {of}", unit)
-        return {}
-
-    return fit
+def check_multiple(model: str, length: float, of: int, why: str, unit: str = "tokens", least: int = 1) -> None:
+    """Raise UsageError unless a length is `least`, `least + 1`, ... times `of`."""
+    below = int(length) // of
+    if length % of or below < least:
+        nearest = sorted({max(below, least) * of, max(below + 1, least) * of})
+        raise refuse_length(model, length, nearest, why, unit)

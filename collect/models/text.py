@@ -1,42 +1,24 @@
-"""Text encoders: BERT and its relatives, and the efficient-attention variants measured against BERT."""
+"""Text encoders with full attention: BERT and its relatives, which the efficient ones are measured against."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from .costs import by_names
+from .entry import ANY_BACKEND, EAGER, ModelEntry, at_least
 
-from .entry import ANY_BACKEND, EAGER, ModelEntry, Settings, encoder_cost, refuse_length
-
-_BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
-_TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
-
-
-def positions(extra: int = 0) -> Callable[[Settings, float], dict[str, Any]]:
-    """Position tables of at least `length + extra` rows (RoBERTa's begin after the padding index)."""
-
-    def fit(settings: Settings, length: float) -> dict[str, Any]:
-        return {"max_position_embeddings": max(int(length) + extra, settings.get("max_position_embeddings", 512))}
-
-    return fit
-
-
-def _longformer_cost(settings: Settings, length: float) -> float:
-    """Inputs are padded to whole windows; chunks overlap, so that each token is scored against 1.5 windows."""
-    window = int(settings["attention_window"])
-    padded = -(-int(length) // window) * window
-    return encoder_cost(settings, padded, window * 3 // 2)
-
-
-def _nystromformer(settings: Settings, length: float) -> dict[str, Any]:
-    """Lengths are whole multiples of the landmarks, and more than one: at one it turns into full attention."""
-    landmarks = int(settings["num_landmarks"])
-    below = int(length) // landmarks
-    if length % landmarks or below < 2:
-        why = f"its lengths are 2, 3, ... times its {landmarks} landmarks"
-        nearest = sorted({max(below, 2) * landmarks, max(below + 1, 2) * landmarks})
-        raise refuse_length("nystromformer", length, nearest, why)
-    return {**positions(2)(settings, length), "segment_means_seq_len": int(length)}
-
+BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+POSITIONS = at_least("max_position_embeddings", 512)
+AFTER_PADDING = at_least("max_position_embeddings", 512, 2)  # RoBERTa's positions begin after the padding index
+# T5 1.1, whose gated feed-forward LongT5 has too: what differs between the two is then attention alone
+T5_BASE = {
+    "d_model": 768,
+    "d_kv": 64,
+    "d_ff": 2048,
+    "num_layers": 12,
+    "num_heads": 12,
+    "feed_forward_proj": "gated-gelu",
+}
+T5_TINY = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
 
 ENTRIES = (
     ModelEntry(
@@ -44,71 +26,92 @@ ENTRIES = (
         architecture="bert",
         source="Devlin et al. 2019, arXiv:1810.04805",
         attention=ANY_BACKEND,
-        base=_BASE,
-        tiny=_TINY,
-        fit=positions(),
+        base=BASE,
+        tiny=TINY,
+        local=True,
+        fit=POSITIONS,
     ),
     ModelEntry(
         name="roberta",
         architecture="roberta",
         source="Liu et al. 2019, arXiv:1907.11692",
         attention=ANY_BACKEND,
-        base=_BASE,
-        tiny=_TINY,
-        fit=positions(2),
+        base=BASE,
+        tiny=TINY,
+        local=True,
+        fit=AFTER_PADDING,
     ),
     ModelEntry(
         name="electra",
         architecture="electra",
         source="Clark et al. 2020, arXiv:2003.10555",
         attention=ANY_BACKEND,
-        base={**_BASE, "embedding_size": 768},
-        tiny={**_TINY, "embedding_size": 64},
-        fit=positions(),
+        base={**BASE, "embedding_size": 768},
+        tiny={**TINY, "embedding_size": 64},
+        local=True,
+        fit=POSITIONS,
+    ),
+    ModelEntry(
+        name="albert",
+        architecture="albert",
+        source="Lan et al. 2020, arXiv:1909.11942",
+        attention=ANY_BACKEND,
+        base={**BASE, "embedding_size": 128},
+        tiny={**TINY, "embedding_size": 32},
+        local=True,
+        fit=POSITIONS,
+        note="its layers share their weights: fewer parameters than BERT, not less work",
     ),
     ModelEntry(
         name="distilbert",
         architecture="distilbert",
         source="Sanh et al. 2019, arXiv:1910.01108",
         attention=ANY_BACKEND,
-        base={"hidden_size": 768, "num_hidden_layers": 6, "num_attention_heads": 12, "hidden_dim": 3072},
-        tiny={"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "hidden_dim": 128},
-        fit=positions(),
+        base={"dim": 768, "n_layers": 6, "n_heads": 12, "hidden_dim": 3072},
+        tiny={"dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 128},
+        local=True,
+        fit=POSITIONS,
+        cost=by_names("dim", "hidden_dim", "n_layers"),
+        note="6 layers where BERT has 12",
     ),
     ModelEntry(
-        name="longformer",
-        architecture="longformer",
-        source="Beltagy et al. 2020, arXiv:2004.05150",
+        name="deberta_v2",
+        architecture="deberta-v2",
+        source="He et al. 2021, arXiv:2006.03654 and arXiv:2111.09543",
         attention=EAGER,
-        base={**_BASE, "attention_window": 512},
-        tiny={**_TINY, "attention_window": 32},
-        baseline="bert",
-        fit=positions(2),
-        cost=_longformer_cost,
-        note="window 512; no global attention, the default of transformers; pads inputs to whole windows",
+        # version 3, base: without these settings it would have no disentangled attention at all
+        base={
+            **BASE,
+            "relative_attention": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "position_buckets": 256,
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+            "position_biased_input": False,
+        },
+        tiny={**TINY, "position_buckets": 16},
+        fit=POSITIONS,
+        note="DeBERTa-v3's settings; positions enter its scores as two more products",
     ),
     ModelEntry(
-        name="nystromformer",
-        architecture="nystromformer",
-        source="Xiong et al. 2021, arXiv:2102.03902",
+        name="mpnet",
+        architecture="mpnet",
+        source="Song et al. 2020, arXiv:2004.09297",
         attention=EAGER,
-        base={**_BASE, "num_landmarks": 64},
-        tiny={**_TINY, "num_landmarks": 16, "conv_kernel_size": 5},
-        baseline="bert",
-        fit=_nystromformer,
-        cost=lambda settings, length: encoder_cost(settings, length, 4 * int(settings["num_landmarks"])),
-        note="64 landmarks; lengths are multiples of them",
+        base=BASE,
+        tiny=TINY,
+        fit=AFTER_PADDING,
+        note="a position bias is added to its scores, so that it has no fused attention",
     ),
     ModelEntry(
-        name="fnet",
-        architecture="fnet",
-        source="Lee-Thorp et al. 2021, arXiv:2105.03824",
-        attention=EAGER,
-        base={key: value for key, value in _BASE.items() if key != "num_attention_heads"},
-        tiny={key: value for key, value in _TINY.items() if key != "num_attention_heads"},
-        baseline="bert",
-        fit=positions(),
-        cost=lambda settings, length: encoder_cost(settings, length, 64),
-        note="Fourier transforms mix the tokens, in the place of attention",
+        name="t5",
+        architecture="t5",
+        source="Raffel et al. 2020, arXiv:1910.10683",
+        attention=("sdpa", "eager", "flex_attention"),
+        base=T5_BASE,
+        tiny=T5_TINY,
+        model_class="T5EncoderModel",
+        cost=by_names("d_model", "d_ff", "num_layers"),
+        note="the encoder alone, of T5 1.1",
     ),
 )
