@@ -43,7 +43,7 @@ class Built:
     @property
     def run(self) -> Callable[..., Any]:
         """The model as it is called."""
-        return self.compiled or self.model
+        return self.model if self.compiled is None else self.compiled
 
     def of_batch(self, batch: int) -> Built:
         """The same model with the first input `batch` times."""

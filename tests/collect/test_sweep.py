@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
-from tracekit import points
+from tracekit import Study, Trace, load, points, write_html
+from tracekit.collect import models
 from tracekit.collect import sweep as sweeping
 from tracekit.collect.plan import Plan, Request, make
 from tracekit.collect.rounds import Effort
@@ -208,3 +212,75 @@ def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch, t
     with pytest.raises(MissingExtraError, match=r"pip install 'torch-tracekit\[collect\]'") as error:
         list(sweeping.sweep("bert", lengths=[16], out=tmp_path))
     assert module in str(error.value)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("how", ["component", "model"])
+def test_compiled_models_say_what_is_lost(tmp_path: Path, how: str) -> None:
+    made = plan(tmp_path, overrides={"num_hidden_layers": 1}, compile=how)
+    done = collected(made, Effort(repeats=2, timeout=500))
+    assert statuses(done) == ["ok"]
+    assert done[0].path is not None
+    trace = Trace(done[0].path)
+    assert trace.point is not None
+    assert trace.point.first_step_s is not None
+    assert any("compiled" in note for note in trace.point.notes)
+    found = set(trace.components().filter(pl.col("component") != "unattributed")["component"])
+    assert ({"embedding", "attention", "ffn"} <= found) == (how == "component")
+
+
+def test_training_is_charged_to_components_and_phases(tmp_path: Path) -> None:
+    done = collected(plan(tmp_path, mode="training", checkpointing=True, optimizer="sgd"))
+    assert statuses(done) == ["ok"]
+    assert done[0].path is not None
+    trace = Trace(done[0].path)
+    rows = trace.components()
+    assert {"forward", "recompute", "backward", "optimizer"} <= set(rows["phase"])
+    assert {"attention", "ffn", "loss", "optimizer"} <= set(rows["component"])
+    assert trace.point is not None
+    assert trace.point.identity.optimizer == "sgd"
+    assert any("quadratic memory" in note for note in trace.point.notes)
+
+
+def test_decoding_tells_the_first_token_and_each_further_one(tmp_path: Path) -> None:
+    study = load(tmp_path) if statuses(collected(plan(tmp_path, ("gpt2",), (64,), mode="decode"))) == ["ok"] else None
+    assert isinstance(study, Study)
+    assert study.first_token()["samples"].item() >= 2
+    assert study.latency()["mode"].item() == "decode"
+    held = study.points[0].memory
+    assert held is not None
+    assert held.held_bytes == 2 * 2 * 64 * 64 * 4  # keys and values of two layers, 64 tokens, width 64, float32
+
+
+def test_an_attention_that_never_runs_fails_the_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wavlm = models.get("wavlm")
+    monkeypatch.setitem(models._ENTRIES, "wavlm", dataclasses.replace(wavlm, attention=("local:50",)))
+    made = plan(tmp_path, ("wavlm",), (1,))
+    done = collected(made, isolation="none")  # a forked server has the entries as they are
+    assert statuses(done) == ["error"]
+    assert "never called 'local:50'" in done[0].reason
+
+
+def test_a_model_without_checkpointing_says_so(tmp_path: Path) -> None:
+    done = collected(plan(tmp_path, ("mpnet",), mode="training", checkpointing=True), isolation="none")
+    assert statuses(done) == ["error"]
+    assert "MPNetModel has no gradient checkpointing" in done[0].reason
+
+
+@pytest.mark.parametrize("isolation", ["spawn", "none"])
+def test_isolation(tmp_path: Path, isolation: str) -> None:
+    assert statuses(collected(plan(tmp_path), isolation=isolation)) == ["ok"]
+
+
+def test_bfloat16_gives_a_full_report(tmp_path: Path) -> None:
+    done = collected(plan(tmp_path, ("bert", "longformer"), (32, 64), dtype="bfloat16"))
+    assert statuses(done) == ["ok"] * 4
+    study = load(tmp_path)
+    assert isinstance(study, Study)
+    assert study.latency().height == study.peak_memory().height == 4
+    assert {"attention", "ffn", "embedding"} <= set(study.components()["component"])
+    types = study.operators(by=["shapes"])
+    assert types.height > 0
+    write_html(study, tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size > 100_000
