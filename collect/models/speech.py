@@ -6,7 +6,17 @@ from math import prod
 from typing import Any
 
 from . import costs
-from .entry import ANY_BACKEND, EAGER, EAGER_SDPA, MEL_RATE, SAMPLE_RATE, ModelEntry, Settings, encoder_cost, refuse_length
+from .entry import (
+    ANY_BACKEND,
+    EAGER,
+    EAGER_SDPA,
+    MEL_RATE,
+    SAMPLE_RATE,
+    ModelEntry,
+    Settings,
+    encoder_cost,
+    refuse_length,
+)
 
 # Training as it is measured: SpecAugment masks spans that short inputs have no room for, and layerdrop leaves out whole
 # layers at random, so that steps would do different amounts of work.
