@@ -7,6 +7,7 @@ is split out of other components. Inside attention, linear layers are the part `
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,14 +23,20 @@ from tracekit.safety import sanitize
 
 from .functions import EAGER, Function, attention_backends, namespaces, wrap
 
-_PROJECTIONS = (torch.nn.Linear,)
-_QUERY_NAMES = ("query", "q_proj", "q_lin", "q", "qkv", "query_key_value")
+# What the module that computes scores calls the first of its projections; the last two are RWKV's and Mamba's.
+_QUERY_NAMES = (
+    *("query", "q_proj", "q_lin", "q", "qkv", "query_key_value", "query_proj", "query_key", "q_head", "linear_q"),
+    *("receptance", "in_proj"),
+)
 # Functions in a model's own module, by name: what range a call of them opens.
 _FUNCTIONS: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (re.compile(r"create_\w*mask\w*|_?prepare_4d_\w+"), MASK_RANGE, ""),
     (re.compile(EAGER), "attention", "core"),
-    (re.compile(r"apply_rotary\w*"), "positional", ""),
+    (re.compile(r"_?apply_(rotary|relative_position)\w*|build_relative_position|build_rpos"), "positional", ""),
+    (re.compile(r"window_(partition|reverse)"), "attention", ""),
 )
+# Methods that do what others have a module for: a position bias, in T5's line within attention.
+_METHODS = re.compile(r"compute_(position_|side_)?bias")
 
 
 def ranges_of(model: torch.nn.Module, components: bool = True, parts: bool = True) -> dict[torch.nn.Module, Range]:
@@ -38,7 +45,7 @@ def ranges_of(model: torch.nn.Module, components: bool = True, parts: bool = Tru
     A component that was compiled apart is one piece: nothing within it opens a range.
     """
     found = {model: Range(MODEL_RANGE, "", "")}
-    _walk(model, "", None, found, components, has_function=_has_attention_function(model))
+    _walk(model, "", None, found, components)
     return found if parts else {module: one for module, one in found.items() if not one.part}
 
 
@@ -48,7 +55,6 @@ def _walk(
     owner: str | None,
     found: dict[torch.nn.Module, Range],
     components: bool,
-    has_function: bool,
 ) -> None:
     for name, child in module.named_children():
         here = f"{path}.{name}" if path else name
@@ -57,14 +63,14 @@ def _walk(
         called = not isinstance(real, torch.nn.ModuleList | torch.nn.ModuleDict)  # containers have no forward
         own = judge(class_name, name, in_layer=is_layer(type(module).__name__)) if called else None
         label = own if owner is None or own == "positional" else None
-        part = _part(real, owner or label, has_function)
+        part = _part(real, owner or label)
         if called and child not in found:
             if components and (label or part):
                 found[child] = Range(label or owner or "other", part, here)
             elif owner is None and is_layer(class_name):
                 found[child] = Range(LAYER_RANGE, "", here)
         if real is child:
-            _walk(child, here, label or owner, found, components, has_function)
+            _walk(child, here, label or owner, found, components)
 
 
 def _uncompiled(module: torch.nn.Module) -> torch.nn.Module:
@@ -73,18 +79,27 @@ def _uncompiled(module: torch.nn.Module) -> torch.nn.Module:
     return original if isinstance(original, torch.nn.Module) else module
 
 
-def _part(module: torch.nn.Module, component: str | None, has_function: bool) -> str:
+def _part(module: torch.nn.Module, component: str | None) -> str:
     """The part of attention that a module is, or ""."""
     if component != "attention":
         return ""
-    if isinstance(module, _PROJECTIONS):
+    if _is_projection(module):
         return "projections"
-    owns = any(isinstance(getattr(module, name, None), _PROJECTIONS) for name in _QUERY_NAMES)
-    return "core" if owns and not has_function else ""
+    owns = any(_is_projection(getattr(module, name, None)) for name in _QUERY_NAMES)
+    return "core" if owns and not _calls_attention_function(type(module)) else ""
 
 
-def _has_attention_function(model: torch.nn.Module) -> bool:
-    return any(EAGER in namespace for namespace in namespaces(model))
+def _is_projection(module: object) -> bool:
+    """Whether a module is a linear layer: also as GPT-2's Conv1D and as a convolution over single positions."""
+    pointwise = isinstance(module, torch.nn.Conv1d) and module.kernel_size == (1,)
+    return isinstance(module, torch.nn.Linear) or pointwise or type(module).__name__ == "Conv1D"
+
+
+def _calls_attention_function(kind: type) -> bool:
+    """Whether a class leaves its scores to an attention function, which opens a range of its own."""
+    methods = (inspect.unwrap(one) for base in kind.__mro__[:-1] for one in vars(base).values() if callable(one))
+    names = (getattr(getattr(method, "__code__", None), "co_names", ()) for method in methods)
+    return any(EAGER in found or "ALL_ATTENTION_FUNCTIONS" in found for found in names)
 
 
 @contextmanager
@@ -128,6 +143,11 @@ def _hook(stack: ExitStack, module: torch.nn.Module, one: Range) -> None:
 def _wrap_functions(stack: ExitStack, model: torch.nn.Module) -> None:
     for namespace in namespaces(model):
         wrap(stack, namespace, _ranged_by_name)
+    for path, module in model.named_modules():
+        for name in filter(_METHODS.fullmatch, dir(type(module))):
+            own = vars(module)  # before the class's: an instance's own names are looked up first
+            own[name] = _ranged(getattr(module, name), Range("positional", "", f"{path}.{name}"))
+            stack.callback(own.pop, name)
     wrap(stack, attention_backends(), lambda name, one: _ranged(one, Range("attention", "core", f"fn:{name}")))
 
 

@@ -93,7 +93,7 @@ _PATTERNS: tuple[tuple[str, str, str], ...] = (
         r"Rotary|Position(al)?(Conv)?(Embedding|Encoding)|Relative\w*Bias|Axial|Sinusoidal",
         r"pos_conv_embed|position_embeddings?|embed_positions|rotary_emb|wpe|relative_attention_bias",
     ),
-    ("head", r"Pooler|Head$|Classifier|Neck", r"pooler|lm_head|classifier|cls|score"),
+    ("head", r"Pooler|Head$|Classifier|Neck", r"pooler|lm_head|head|classifier|cls|score"),
     ("feature_extractor", r"FeatureEncoder|FeatureExtractor|Subsampling", r"feature_extractor"),
     ("downsample", r"PatchMerging|Downsample|Upsampling|AttentionSubsample", r"downsample|upsample"),
     (
@@ -104,16 +104,18 @@ _PATTERNS: tuple[tuple[str, str, str], ...] = (
     (
         "attention",
         r"Attention|FourierTransform|Mixer|Modulation|RecurrentBlock|\w+Pooling",
-        r"attention|self_attn|attn|mixer|fourier",
+        r"attention|self_attn|attn|mixer|fourier|post_attention",
     ),
     ("conv", r"ConvolutionModule|InvertedResidual|ConvNextLayer|^(Lazy)?Conv(Transpose)?\dd$", r"conv_module"),
     (
         "ffn",
-        r"Intermediate|M(LP|lp)|FFN|FeedForward|DenseActDense|DenseGatedActDense|Experts",
-        r"fc1|fc2|mlp|ffn|feed_forward|intermediate|activation_fn",
+        # an activation that no other component holds (ALBERT's) stands between two halves of a feed-forward
+        r"Intermediate|M(LP|lp)|FFN|FeedForward|DenseActDense|DenseGatedActDense|Experts|GELUActivation$",
+        r"fc1|fc2|mlp|ffn|ffn_output|feed_forward|intermediate|activation_fn",
     ),
     ("loss", r"Loss$", r"loss(_fn|_func|_function)?|criterion"),
-    ("norm", r"(Layer|RMS|Rms|Group|Batch)Norm(\dd)?$|RMSNorm", r"\w*(layer_?norm|norm\d?)|LayerNorm"),
+    # SqueezeBERT's ConvDropoutLayerNorm is a convolution above all: its name tells what for
+    ("norm", r"(?<!Dropout)(Layer|RMS|Rms|Group|Batch)Norm(\dd)?$|RMSNorm", r"\w*(layer_?norm|norm\d?)|LayerNorm"),
 )
 # Loss functions are often called outside of every module, so their operators are known by name.
 LOSS_OPERATORS = tuple(
@@ -126,17 +128,17 @@ LOSS_OPERATORS = tuple(
     )
 )
 _RULES = tuple((component, re.compile(classes), re.compile(names)) for component, classes, names in _PATTERNS)
-_LAYER_CLASS = re.compile(r"(Layer|Block)$")
+_LAYER_CLASS = re.compile(r"(Layer|Block|SqueezeBertModule)$")
 
 
 def judge(class_name: str, name: str = "", *, in_layer: bool = False) -> str | None:
     """The component of a module by its class, else by its own name in its parent; None when no rule speaks.
 
-    `in_layer`: the module is a direct child of a layer; there, `BertOutput` and its like are the second half of the
-    feed-forward block. Callers walk outside-in: the first match labels a subtree, so that `attention.LayerNorm`
-    inherits from its parent; only `positional` is split out of other components.
+    `in_layer`: the module is a direct child of a layer; there, `BertOutput` and its like, or what is called `output`,
+    are the second half of the feed-forward block. Callers walk outside-in: the first match labels a subtree, so that
+    `attention.LayerNorm` inherits from its parent; only `positional` is split out of other components.
     """
-    if in_layer and class_name.endswith("Output"):
+    if in_layer and (class_name.endswith("Output") or name == "output"):
         return "ffn"
     for rules in (_RULES[:1], _RULES[1:]):  # positional by either before the rest: it is split out of embeddings
         for component, classes, _ in rules:

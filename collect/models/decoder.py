@@ -55,6 +55,7 @@ ENTRIES = (
         source="Radford et al. 2019, Language Models are Unsupervised Multitask Learners",
         family="decoder",
         attention=WITHOUT_FLEX,
+        local=True,
         base={"n_embd": 768, "n_layer": 12, "n_head": 12, "n_inner": 3072},
         tiny={"n_embd": 64, "n_layer": 2, "n_head": 4, "n_inner": 128, "vocab_size": 1000},
         modes=MODES,

@@ -24,6 +24,7 @@ LADDERS: Mapping[str, tuple[float, ...]] = {
 }
 ANY_BACKEND = ("sdpa", "eager", "flex_attention", "flash_attention_2")
 WITHOUT_FLEX = ("sdpa", "eager", "flash_attention_2")
+EAGER_SDPA = ("sdpa", "eager")
 EAGER = ("eager",)
 SAMPLE_RATE = 16_000  # Hz, of every waveform model here
 MEL_RATE = 100  # frames of a mel spectrogram a second

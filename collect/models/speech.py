@@ -6,7 +6,17 @@ from math import prod
 from typing import Any
 
 from . import costs
-from .entry import ANY_BACKEND, EAGER, MEL_RATE, SAMPLE_RATE, ModelEntry, Settings, encoder_cost, refuse_length
+from .entry import (
+    ANY_BACKEND,
+    EAGER,
+    EAGER_SDPA,
+    MEL_RATE,
+    SAMPLE_RATE,
+    ModelEntry,
+    Settings,
+    encoder_cost,
+    refuse_length,
+)
 
 # Training as it is measured: SpecAugment masks spans that short inputs have no room for, and layerdrop leaves out whole
 # layers at random, so that steps would do different amounts of work.
@@ -129,7 +139,7 @@ ENTRIES = (
         "wav2vec2_conformer",
         "Gulati et al. 2020, arXiv:2005.08100; Wang et al. 2020, arXiv:2010.05171",
         architecture="wav2vec2-conformer",
-        attention=EAGER,
+        attention=EAGER_SDPA,  # flex_attention is accepted, and fails on its position bias
         local=False,
         tiny={**_TINY, "conv_depthwise_kernel_size": 7},
         note="at HuBERT's size (published: 24 layers of 1,024); relative positions; two feed-forwards and a "

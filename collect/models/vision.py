@@ -7,11 +7,10 @@ from math import ceil
 from typing import Any
 
 from . import costs
-from .entry import ANY_BACKEND, EAGER, ModelEntry, Settings, check_multiple, encoder_cost, refuse_length
+from .entry import ANY_BACKEND, EAGER, EAGER_SDPA, ModelEntry, Settings, check_multiple, encoder_cost, refuse_length
 
 _BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 _TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
-_SDPA = ("sdpa", "eager")
 # Mix Transformer B5 and PVTv2-B5: of their sizes those nearest ViT-B.
 _PYRAMID: dict[str, Any] = {
     "hidden_sizes": [64, 128, 320, 512],
@@ -134,7 +133,7 @@ ENTRIES = (
     _vit(
         "beit",
         "Bao et al. 2022, arXiv:2106.08254",
-        attention=_SDPA,
+        attention=EAGER_SDPA,
         base={**_BASE, "patch_size": 16, "use_relative_position_bias": True},
         local=False,
         note="a relative position bias is added to its scores, as published",
@@ -148,7 +147,7 @@ ENTRIES = (
     _stages(
         "swin",
         "Liu et al. 2021, arXiv:2103.14030",
-        attention=_SDPA,
+        attention=EAGER_SDPA,
         base={**_SWIN, "window_size": 7},
         tiny=_SWIN_TINY,
         fit=_whole("swin", resize=False),
