@@ -28,7 +28,7 @@ from tracekit.safety import sanitize
 from .functions import EAGER, Function, attention_backends, namespaces, wrap
 from .models.local import is_local, window
 
-# sdpa's CPU kernel takes so many rows at a time; blocks of other sizes leave it a remainder, and take up to 1.6x longer.
+# sdpa's CPU kernel takes so many rows at a time; blocks of other sizes leave a remainder, and take up to 1.6x longer.
 _TILE = 32
 # What models hand to an attention function beyond queries, keys, values and padding, and a window cannot honour.
 _REFUSED = {
