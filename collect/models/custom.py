@@ -14,7 +14,7 @@ from typing import Any
 from tracekit.errors import UsageError
 from tracekit.units import length_text
 
-from .entry import ANY_BACKEND, EAGER, ModelEntry, Settings, encoder_cost
+from .entry import ANY_BACKEND, EAGER, MODES, ModelEntry, Settings, encoder_cost
 
 OWN = "own"  # the attention of a model that tells nobody what it is
 KINDS = {"tokens": "tokens", "seconds": "waveform", "pixels": "image"}  # of inputs, by unit of length
@@ -69,7 +69,7 @@ def entry_of(spec: str, said: Mapping[str, Any], known: ModelEntry | None, pretr
             family="custom",
             modality=said["unit"],
             inputs=KINDS[said["unit"]],
-            modes=("inference", "training", "decode"),
+            modes=MODES,
             cost=None,
             builder="tracekit.collect.models.custom_build:from_factory",
             custom=True,
@@ -103,6 +103,7 @@ def _generic(said: Mapping[str, Any]) -> ModelEntry:
         family="custom",
         modality=said["inputs"],
         inputs=said["inputs"],
+        modes=MODES,
         fit=_raised,
         cost=encoder_cost if width and said["inputs"] == "tokens" else None,
         model_class=said["model_class"],
