@@ -4,8 +4,8 @@ Usage: python benchmarks/local_attention.py [--repeats 9] [--window 50] [--lengt
 
 Attention alone, as in HuBERT base (one input, 12 heads of 64), without gradients, in float32. All are measured in
 turns: medians of this process's CPU time, and the most that one call allocates by the profiler's [memory] events.
-Prints how both grow with each doubling. Longformer's attention (its local window alone, as many positions to each side)
-projects queries, keys and values itself; that is done to ours too, by the same layers.
+Prints how both grow with each doubling, and what Longformer's attention takes (its local window alone, as many
+positions to each side; both without projections).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from transformers import LongformerConfig
 from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
 
 from tracekit.collect.attention import local_attention
+from tracekit.collect.measure import turn
 from tracekit.collect.memory import host_peak_bytes
 
 HEADS, HEAD = 12, 64
@@ -40,31 +40,35 @@ def full(length: int) -> Step:
     return lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v)
 
 
-def projected(length: int, window: int) -> tuple[Step, Step]:
-    """Longformer's attention with its projections, and ours with the same."""
+class Copy(torch.nn.Module):
+    """In the place of the query projection, whose result Longformer divides in place."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """A copy."""
+        return x.clone()
+
+
+def longformer_and_ours(length: int, window: int) -> dict[str, Step]:
+    """Longformer's chunked attention and ours, on the same queries, keys and values."""
     hidden = HEADS * HEAD
     length += -length % (2 * window)  # Longformer takes nothing else
     config = LongformerConfig(hidden_size=hidden, num_attention_heads=HEADS, attention_window=[2 * window])
     layer = LongformerSelfAttention(config, 0).eval()
+    layer.key = layer.value = torch.nn.Identity()
+    layer.query = Copy()
     x, mask, marked = torch.randn(1, length, hidden), torch.zeros(1, length), torch.zeros(1, length, dtype=torch.bool)
+    k = x.view(1, length, HEADS, HEAD).transpose(1, 2)
 
     def local() -> torch.Tensor:
-        q, k, v = (one(x).view(1, length, HEADS, HEAD).transpose(1, 2) for one in (layer.query, layer.key, layer.value))
-        return local_attention(q, k, v, window).flatten(2)
+        q = layer.query(x).view(1, length, HEADS, HEAD).transpose(1, 2)
+        return local_attention(q, k, k, window).flatten(2)
 
     def longformer() -> torch.Tensor:
         return layer(x, mask, is_index_masked=marked, is_index_global_attn=marked, is_global_attn=False)[0]
 
     worst = (local() - longformer()).abs().max().item()
     assert worst < 1e-4, f"they should compute the same, and differ by {worst}"
-    return local, longformer
-
-
-def without_projections(length: int, window: int) -> Step:
-    """The projections alone, to be taken off both."""
-    layers = [torch.nn.Linear(HEADS * HEAD, HEADS * HEAD) for _ in range(3)]
-    x = torch.randn(1, length + -length % (2 * window), HEADS * HEAD)
-    return lambda: [layer(x) for layer in layers]
+    return {"local": local, "longformer": longformer}
 
 
 def peak_mib(step: Step) -> float:
@@ -78,14 +82,11 @@ def peak_mib(step: Step) -> float:
 
 
 def cpu_seconds(steps: dict[str, Step], repeats: int) -> dict[str, float]:
-    """Medians of CPU seconds, measured in turns."""
+    """Medians of CPU seconds, measured in turns as the collector does."""
     found: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(repeats + 1):
+    for number in range(repeats):
         for name, step in steps.items():
-            begun = time.process_time()
-            step()
-            if turn:  # the first touches memory for the first time
-                found[name].append(time.process_time() - begun)
+            found[name] += [one.cpu_ns / 1e9 for one in turn(step, "cpu", "", number, most=3)]
     return {name: statistics.median(times) for name, times in found.items()}
 
 
@@ -121,15 +122,15 @@ def growth(lengths: list[int], window: int, repeats: int) -> None:
 
 
 def against_longformer(length: int, window: int, repeats: int) -> None:
-    """Print both, with and without the projections that they share."""
-    local, longformer = projected(length, window)
-    steps = {"local": local, "longformer": longformer, "projections": without_projections(length, window)}
+    """Print both, and how many times as much Longformer takes."""
+    steps = longformer_and_ours(length, window)
     seconds = cpu_seconds(steps, repeats)
-    print(f"\nat {length}, with projections: " + ", ".join(f"{name} {1000 * s:.1f} ms" for name, s in seconds.items()))
-    alone = {name: seconds[name] - seconds["projections"] for name in ("local", "longformer")}
-    print(f"Longformer takes {seconds['longformer'] / seconds['local']:.2f} times as long as ours;", end=" ")
-    print(f"without projections {alone['longformer'] / alone['local']:.2f} times")
-    print(f"and allocates {peak_mib(longformer) / peak_mib(local):.2f} times as much")
+    memory = {name: peak_mib(step) for name, step in steps.items()}
+    print()
+    for name in steps:
+        print(f"{name:10} {length:7} {1000 * seconds[name]:9.1f} {'':7} {memory[name]:7.1f}")
+    time_factor, memory_factor = (of["longformer"] / of["local"] for of in (seconds, memory))
+    print(f"Longformer's attention takes {time_factor:.2f} times our time and {memory_factor:.2f} times our memory")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any
 
@@ -30,6 +31,8 @@ from .models.local import is_local, window
 
 # sdpa's CPU kernel takes so many rows at a time; blocks of other sizes leave a remainder, and take up to 1.6x longer.
 _TILE = 32
+_PIECE = 1024  # positions
+_NOBODY = -1  # the batch entry that padding belongs to
 # What models hand to an attention function beyond queries, keys, values and padding, and a window cannot honour.
 _REFUSED = {
     **dict.fromkeys(("position_bias", "attention_bias", "relative_position_bias"), "it has a position bias"),
@@ -82,55 +85,79 @@ def local_attention(
     `query` is [batch, heads, length, D], `key` and `value` have as many heads or a divisor of them; `valid`
     [batch, length] is False at padding. Returns [batch, length, heads, D]. Padding rows are finite and mean nothing.
 
-    Positions are cut into blocks, all batch entries in one row of them. The keys that a block can see are one strided
-    window, which overlaps its neighbours' without a copy, so one call of sdpa does all blocks, with those as its batch.
+    The batch is laid end to end and cut into blocks. The keys that a block can see are one strided window, which
+    overlaps its neighbours' without a copy, so one call of sdpa does many blocks, with those as its batch.
     """
     batch, heads, length, _ = query.shape
-    kv_heads = key.shape[1]
     block = _TILE * max(1, -(-reach // (2 * _TILE)))  # smaller: fewer scores for nothing; larger: fewer copies backward
-    tail = -length % block
-    before, after = reach, 0 if causal else reach
-    mask = _band(length, block, before, after, _everything(key) if valid is None else valid)
-    # heads that share keys are rows of one block, so that keys need not be repeated
-    shared = heads // kv_heads
-    rows = _row_of_positions(query, tail).view(-1, block, kv_heads, shared, query.shape[-1]).transpose(1, 2)
-    out = scaled_dot_product_attention(
-        rows.flatten(2, 3),
-        _windows(_row_of_positions(key, tail), block, before, after),
-        _windows(_row_of_positions(value, tail), block, before, after),
-        attn_mask=mask.repeat_interleave(shared, dim=2),
-        dropout_p=dropout,
-        scale=scaling,
-    )
-    out = out.reshape(-1, kv_heads, block, shared, value.shape[-1]).transpose(1, 2)
-    return out.reshape(batch, length + tail, heads, -1)[:, :length]
+    q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (query, key, value))  # [batch * length, heads, D]
+    owner = torch.arange(batch, device=q.device).repeat_interleave(length)
+    key_owner = owner if valid is None else owner.where(valid.flatten(), _NOBODY)
+    row = _Row(q, k, v, owner, key_owner, block=block, before=reach, after=0 if causal else reach)
+    if q.device.type != "cpu" or (torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))):
+        out = row.attend(0, len(q), scaling, dropout)  # a piece's backward would make gradients of the whole row
+    else:  # pieces so small that keys are hardly copied, and memory just freed is used again
+        out = q.new_empty(len(q), heads, v.shape[2])
+        piece = max(block, _PIECE // block * block)
+        for start in range(0, len(q), piece):
+            stop = min(start + piece, len(q))
+            out[start:stop] = row.attend(start, stop, scaling, dropout)
+    return out.view(batch, length, heads, v.shape[2])
 
 
-def _row_of_positions(x: torch.Tensor, tail: int) -> torch.Tensor:
-    """[batch, heads, length, D] -> [batch * (length + tail), heads, D], without a copy where the layout allows."""
-    x = x.transpose(1, 2)
-    return (pad(x, (0, 0, 0, 0, 0, tail)) if tail else x).flatten(0, 1)
+@dataclass(frozen=True)
+class _Row:
+    """Positions in a row, [positions, heads, D]; of each the batch entry; what a block sees before and after itself."""
+
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    owner: torch.Tensor
+    key_owner: torch.Tensor
+    block: int
+    before: int
+    after: int
+
+    def attend(self, start: int, stop: int, scaling: float | None, dropout: float) -> torch.Tensor:
+        """The result for the positions from `start`, which begins a block, to `stop`: [positions, heads, D]."""
+        end = stop + (start - stop) % self.block
+        heads, kv_heads = self.q.shape[1], self.k.shape[1]
+        # heads that share keys become rows of one block, so that keys need not be repeated
+        rows = _cut(self.q, start, end).view(-1, self.block, kv_heads, heads // kv_heads, self.q.shape[2])
+        out = scaled_dot_product_attention(
+            rows.transpose(1, 2).flatten(2, 3),
+            self._windows(self.k, start, end).transpose(2, 3),
+            self._windows(self.v, start, end).transpose(2, 3),
+            attn_mask=self._mask(start, end).repeat_interleave(rows.shape[3], dim=2),
+            dropout_p=dropout,
+            scale=scaling,
+        )
+        out = out.reshape(-1, kv_heads, self.block, rows.shape[3], self.v.shape[2]).transpose(1, 2)
+        return out.reshape(end - start, heads, -1)[: stop - start]
+
+    def _windows(self, x: torch.Tensor, start: int, end: int, fill: int = 0) -> torch.Tensor:
+        """What each block sees of [positions, ...]: overlapping views [blocks, ..., window]."""
+        seen = _cut(x, start - self.before, end + self.after, fill)
+        return seen.unfold(0, self.before + self.block + self.after, self.block)
+
+    def _mask(self, start: int, end: int) -> torch.Tensor:
+        """Which keys of its window a position sees: bool [blocks, 1, block, window], those near of its batch entry.
+
+        Each sees itself, padding or not: a row that saw nothing would be 0/0.
+        """
+        at = torch.arange(self.block, device=self.q.device)[:, None]
+        away = torch.arange(-self.before, self.block + self.after, device=self.q.device) - at
+        near = (away >= -self.before) & (away <= self.after)
+        own = _cut(self.owner, start, end).view(-1, self.block, 1)
+        same = self._windows(self.key_owner, start, end, _NOBODY)[:, None] == own
+        return (same & near | (away == 0))[:, None]
 
 
-def _windows(x: torch.Tensor, block: int, before: int, after: int) -> torch.Tensor:
-    """[positions, heads, D] -> overlapping views [blocks, heads, before + block + after, D]."""
-    return pad(x, (0, 0, 0, 0, before, after)).unfold(0, before + block + after, block).transpose(2, 3)
-
-
-def _band(length: int, block: int, before: int, after: int, valid: torch.Tensor) -> torch.Tensor:
-    """Which keys of its window a position sees: bool [blocks, 1, block, before + block + after].
-
-    Each sees itself, valid or not: a row that saw nothing would be 0/0.
-    """
-    near = torch.arange(-before, block + after, device=valid.device) - torch.arange(block, device=valid.device)[:, None]
-    shown = pad(valid, (before, -length % block + after)).unfold(1, before + block + after, block)
-    band = (near >= -before) & (near <= after)
-    return (shown[:, :, None] & band | (near == 0)).flatten(0, 1)[:, None]
-
-
-def _everything(key: torch.Tensor) -> torch.Tensor:
-    batch, _, length, _ = key.shape
-    return torch.ones(batch, length, dtype=torch.bool, device=key.device)
+def _cut(x: torch.Tensor, start: int, stop: int, fill: int = 0) -> torch.Tensor:
+    """`x[start:stop]`, and `fill` for what is outside."""
+    outside = (max(-start, 0), max(stop - len(x), 0))
+    inside = x[max(start, 0) : stop]
+    return pad(inside, (0, 0) * (x.ndim - 1) + outside, value=fill) if any(outside) else inside
 
 
 def _attend(
