@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from tracekit.points import Point
+from tracekit.points import Identity, Point
 
 IDENTITY: dict[str, Any] = {
     "series": pl.String,
@@ -135,16 +135,22 @@ def peak_memory(point: Point) -> dict[str, Any] | None:
 def labels(points: Iterable[Point]) -> dict[str, str]:
     """A short, unique label for every curve, by the digest of its identity without length.
 
-    It is the model, and of its settings only those that vary over the study.
+    It is the model, and of its settings only those that vary over the study; config settings have names of each model's
+    own, so that only what varies over the curves of that model tells anything.
     """
     series = list({point.identity.series().digest(): point.identity.series() for point in points}.values())
-    varying = [f for f in _VARIANT_FIELDS if len({str(getattr(s, f)) for s in series}) > 1]
     result: dict[str, str] = {}
     for one in series:
+        same = [other for other in series if other.model == one.model]
+        varying = [f for f in _VARIANT_FIELDS if _varies(f, same if f == "overrides" else series)]
         extra = ", ".join(_shown(field, getattr(one, field)) for field in varying)
         label = f"{one.model} ({extra})" if extra else one.model
         result[one.digest()] = f"{label} {one.digest()}" if label in result.values() else label
     return result
+
+
+def _varies(field: str, series: Iterable[Identity]) -> bool:
+    return len({str(getattr(one, field)) for one in series}) > 1
 
 
 def _shown(field: str, value: Any) -> str:
