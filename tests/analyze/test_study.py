@@ -16,7 +16,7 @@ from tracekit.analyze.load import load, load_study
 from tracekit.analyze.study import Study
 from tracekit.analyze.trace import Trace
 from tracekit.errors import TraceError
-from tracekit.points import Identity, PeakMemory, Point, Sample, Trial
+from tracekit.points import Identity, PeakMemory, Point, Profile, Sample, Trial
 
 Spans = Callable[..., dict[str, Any]]
 
@@ -53,7 +53,11 @@ def test_latency_is_median_and_quartiles_of_the_samples() -> None:
         "samples": 4,
         "cpu_median_ns": 57.5,
         "run_delay_share": pytest.approx(46 / 460),
+        "profiled_share": None,
     }
+    profiled = curves.latency(make(profile=Profile(steps=2, warmup=1, wall_ns=460)))
+    assert profiled is not None
+    assert profiled["profiled_share"] == 2.0
     one = curves.latency(make(walls=(7,)))
     assert one is not None
     assert (one["lo_ns"], one["median_ns"], one["hi_ns"]) == (7, 7, 7)
@@ -78,6 +82,7 @@ def test_labels_name_only_what_varies() -> None:
     assert named(make(attention="sdpa"), make("longformer", attention="eager")) == ["bert (sdpa)", "longformer (eager)"]
     assert named(make(batch=1), make(batch=8)) == ["bert (batch 1)", "bert (batch 8)"]
     assert named(make(overrides={}), make(overrides={"a": 1})) == ["bert (no overrides)", "bert (a=1)"]
+    assert named(make("vit", overrides={"a": 1}), make("swin", overrides={"b": 2})) == ["vit", "swin"]
     assert len(set(named(make(architecture="x"), make(architecture="y")))) == 2
 
 
@@ -165,3 +170,18 @@ def test_public_names_resolve() -> None:
     with pytest.raises(AttributeError):
         _ = tracekit.nonsense
     assert set(tracekit.__all__) >= {"load", "sweep", "write_html", "Study", "Trace"}
+
+
+def test_what_a_reader_must_know_of_a_model_is_said_once(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+    for length in (128, 256):
+        store(tmp_path, make("mamba", length, notes=["reference kernel"]), events)
+        store(tmp_path, make("rwkv", length, notes=["reference kernel"]), events)
+    noted = [f for f in load_study([tmp_path]).findings if f.code == "model_note"]
+    assert [(f.severity, f.where, f.cost) for f in noted] == [("note", "mamba, rwkv", "reference kernel")]
+
+
+def test_time_to_the_first_token(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+    first = [Sample(wall_ns=wall, cpu_ns=None) for wall in (10, 20, 60)]
+    store(tmp_path, make("gpt2", mode="decode", first_token=first), events)
+    store(tmp_path, make("gpt2"), events)
+    assert load_study([tmp_path]).first_token().select("mode", "median_ns", "samples").rows() == [("decode", 20.0, 3)]
