@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import gzip
 import inspect
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,18 +21,15 @@ from torch.profiler import profile, schedule
 from tracekit import points
 from tracekit.errors import TracekitError
 from tracekit.points import Point, Profile
-from tracekit.safety import atomic_write, sanitize
+from tracekit.safety import atomic_write, refuse_special_target, sanitize
 
 from . import device
 
 WARMUP_STEPS = 1
-_EXPORT_SUFFIX = ".export.json"
 
 
-def run_profiled(
-    step: Callable[[], object], where: str, steps: int, folder: Path, name: str = "trace"
-) -> tuple[Path, Profile]:
-    """Profile `steps` steps after one of warm-up; the exported trace lies in `folder`, hidden: `.<name>.*.export.json`.
+def run_profiled(step: Callable[[], object], where: str, steps: int, folder: Path) -> tuple[Path, Profile]:
+    """Profile `steps` steps after one of warm-up; the exported trace lies in `folder`.
 
     Nothing but `step`, which names its phases, stands inside a profiled step, so that its time is the model's.
     """
@@ -42,7 +37,7 @@ def run_profiled(
     with profile(
         activities=device.activities(where),
         schedule=schedule(wait=0, warmup=WARMUP_STEPS, active=steps, repeat=1),
-        on_trace_ready=lambda prof: exported.append(_export(prof, folder, name)),
+        on_trace_ready=lambda prof: exported.append(_export(prof, folder)),
         record_shapes=True,
         profile_memory=True,
         acc_events=True,
@@ -59,24 +54,16 @@ def run_profiled(
     return path, Profile(steps=steps, warmup=WARMUP_STEPS, wall_ns=wall, exporter=exporter)
 
 
-def _export(prof: Any, folder: Path, name: str) -> tuple[Path, str]:
+def _export(prof: Any, folder: Path) -> tuple[Path, str]:
     """Export natively, parse, and export again in Python where that fails. Returns the file and the exporter."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=_EXPORT_SUFFIX, dir=folder)
-    os.close(handle)
-    path = Path(temporary)
-    try:
-        prof.export_chrome_trace(str(path))
+    path = folder / "export.json"
+    prof.export_chrome_trace(str(path))
+    if _parses(path):
+        return path, "native"
+    if "use_python_export" in inspect.signature(prof.export_chrome_trace).parameters:  # torch 2.13 on
+        prof.export_chrome_trace(str(path), use_python_export=True)
         if _parses(path):
-            return path, "native"
-        if "use_python_export" in inspect.signature(prof.export_chrome_trace).parameters:  # torch 2.13 on
-            prof.export_chrome_trace(str(path), use_python_export=True)
-            if _parses(path):
-                return path, "python"
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    path.unlink(missing_ok=True)
+            return path, "python"
     raise TracekitError(
         f"torch {torch.__version__} exported no readable trace to {sanitize(folder)}; is the disk full?"
     )
@@ -94,19 +81,19 @@ def _parses(path: Path) -> bool:
 def write_point(exported: Path, point: Point, target: Path) -> None:
     """Write the final file: the point's header line, then the exported trace. Whole or not at all.
 
-    The file is read back before it takes its name; the export is removed in any case.
+    It is written beside the export and read back before it takes its place, on the same file system.
     """
-    try:
-        with exported.open("rb") as source, atomic_write(target) as file:
-            with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6, mtime=0, filename="") as zipped:
-                zipped.write(points.header(point))
-                begin = source.read(4096)
-                zipped.write(begin[begin.index(b"{") + 1 :])
-                shutil.copyfileobj(source, zipped, 1 << 20)
-            file.flush()
-            _read_back(Path(file.name), point)
-    finally:
-        exported.unlink(missing_ok=True)
+    written = exported.with_name(target.name)
+    with exported.open("rb") as source, atomic_write(written) as file:
+        with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6, mtime=0, filename="") as zipped:
+            zipped.write(points.header(point))
+            begin = source.read(4096)
+            zipped.write(begin[begin.index(b"{") + 1 :])
+            shutil.copyfileobj(source, zipped, 1 << 20)
+        file.flush()
+        _read_back(Path(file.name), point)
+    refuse_special_target(target)
+    written.replace(target)
 
 
 def _read_back(path: Path, point: Point) -> None:

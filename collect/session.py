@@ -135,20 +135,14 @@ class Session:
         samples = [timed(lambda: step(unnamed), self.identity.device).wall_ns for _ in range(TRIAL_SAMPLES)]
         return Trial(batch=batch, samples_ns=samples)
 
-    def profile(self, point: Point, steps: int, target: str) -> None:
-        """Profile the annotated model and write the point's file."""
-        path = Path(target)
+    def profile(self, point: Point, steps: int, target: str, scratch: str) -> None:
+        """Profile the annotated model and write the point's file, by way of the folder `scratch` beside it."""
         where = self.identity.device
         device.reset_peak(where)
         with annotate(self.built.model, self.identity.annotate):
-            exported, profile = run_profiled(lambda: self._step(named), where, steps, path.parent, path.name)
-        try:
-            memory = peak_memory(exported, where, self.built, self._step.held_bytes, self._resident_stepped)
-            done = msgspec.structs.replace(point, profile=profile, memory=memory)
-        except BaseException:
-            exported.unlink(missing_ok=True)
-            raise
-        write_point(exported, done, path)
+            exported, profile = run_profiled(lambda: self._step(named), where, steps, Path(scratch))
+        memory = peak_memory(exported, where, self.built, self._step.held_bytes, self._resident_stepped)
+        write_point(exported, msgspec.structs.replace(point, profile=profile, memory=memory), Path(target))
 
 
 def _plain_config(model: torch.nn.Module) -> dict[str, Any]:

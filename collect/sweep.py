@@ -8,9 +8,10 @@ is finished is lost or done again: a file takes its name when it is whole.
 from __future__ import annotations
 
 import contextlib
-import glob
+import shutil
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from .rounds import Effort, Timed, take_turns
 from .worker import InProcess, PointFailedError, Worker
 
 _STALE_S = 3600.0  # a temporary file this old belongs to a run that died
-_TEMPORARY = (".tmp", ".export.json", ".export.json.tmp")  # ours and kineto's, all hidden
+_SCRATCH = ".tracekit-"  # folders where the files of points are made
 _PROFILED_S = 60.0  # fewer steps are profiled where they would take longer than this, never fewer than one
 
 
@@ -83,7 +84,7 @@ def run(
     begun = time.monotonic()
     yield from (Result(planned, "cached", planned.path) for planned in plan.points if planned.finished)
     for folder in {planned.path.parent for planned in plan.todo}:
-        _remove_temporary(folder, "", _STALE_S)
+        _sweep_stale(folder)
     full: set[str] = set()  # curves that ran out of memory
     for group in plan.groups():
         if budget_s is not None and time.monotonic() - begun > budget_s:
@@ -135,15 +136,21 @@ def _finish(one: Timed, how: _Run) -> Result:
     try:
         trials = _throughput(one, how) if how.effort.throughput else []
         how.said(f"profiling {planned.title}")
-        with how.start(planned).worker as worker:
+        planned.path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.TemporaryDirectory(
+                prefix=_SCRATCH, dir=planned.path.parent, ignore_cleanup_errors=True
+            ) as scratch,
+            how.start(planned).worker as worker,
+        ):
             worker.request("prepare")
             point = _point(one, how, throughput=trials)
-            arguments = {"point": msgspec.to_builtins(point), "target": str(planned.path)}
+            arguments = {"point": msgspec.to_builtins(point), "target": str(planned.path), "scratch": scratch}
             worker.request("profile", steps=_profiled_steps(one, how.effort), **arguments)
     except PointFailedError as failure:
         return _failed(one, failure, how)
-    finally:
-        _remove_temporary(planned.path.parent, planned.path.name, older_s=0)
+    except OSError as error:
+        return _failed(one, PointFailedError("error", f"{planned.path.parent}: {error.strerror or error}"), how)
     planned.failed_path.unlink(missing_ok=True)
     return Result(planned, "ok", planned.path)
 
@@ -179,8 +186,12 @@ def _failed(one: Timed, failure: PointFailedError, how: _Run) -> Result:
     if planned.path.exists():
         return Result(planned, failure.status, None, f"{failure.reason} (the finished point of before was kept)")
     point = _point(one, how, status=failure.status, reason=failure.reason)
-    with atomic_write(planned.failed_path) as file:
-        file.write(points.encode(point))
+    try:
+        with atomic_write(planned.failed_path) as file:
+            file.write(points.encode(point))
+    except OSError as error:  # a full disk, perhaps: the other points may still find room
+        why = f"{failure.reason} (and this could not be written: {error.strerror or error})"
+        return Result(planned, failure.status, None, why)
     return Result(planned, failure.status, planned.failed_path, failure.reason)
 
 
@@ -207,11 +218,15 @@ def _point(one: Timed, how: _Run, **more: Any) -> Point:
     )
 
 
-def _remove_temporary(folder: Path, name: str, older_s: float) -> None:
-    """Remove what was half-written for the file `name` ("" for any) and not touched for `older_s` seconds."""
-    for path in folder.glob(f".{glob.escape(name)}*"):
+def _sweep_stale(folder: Path) -> None:
+    """Remove what a run left behind that died an hour ago or longer."""
+    for path in folder.glob(".*"):
         with contextlib.suppress(FileNotFoundError):
-            if path.name.endswith(_TEMPORARY) and time.time() - path.stat().st_mtime >= older_s:
+            if time.time() - path.stat().st_mtime < _STALE_S:
+                continue
+            if path.is_dir() and path.name.startswith(_SCRATCH):
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name.endswith(".tmp"):
                 path.unlink()
 
 

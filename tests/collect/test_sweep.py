@@ -76,7 +76,7 @@ def test_a_point_file_says_everything(tmp_path: Path) -> None:
     assert baselines == {"bert": None, "longformer": "bert"}
     sweeps = [{s.sweep for s in points.read_point(r.path).samples} for r in done if r.path]  # type: ignore[union-attr]
     assert sweeps[0] == sweeps[1] != sweeps[2]  # the models of one length were timed in the same rounds
-    assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_finished_points_are_kept_and_force_redoes_them(tmp_path: Path) -> None:
