@@ -211,11 +211,16 @@ def test_big_bird_is_sparse_beyond_the_length_of_its_note() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "length", "tokens"),
-    [("big_bird", 1000, 1008), ("big_bird", 4999, 5008), ("big_bird", 100, 100), ("led", 16_400, 16_400)],
+    ("name", "length", "tokens", "table"),
+    [
+        ("big_bird", 1000, 1008, "max_position_embeddings"),
+        ("big_bird", 100, 100, "max_position_embeddings"),
+        ("longformer", 100, 100, "max_position_embeddings"),
+        ("led", 100, 100, "max_encoder_position_embeddings"),
+    ],
 )
-def test_what_pads_itself_has_room_for_it(name: str, length: int, tokens: int) -> None:
-    one = built(name, length, batch=1)
+def test_what_pads_itself_has_room_for_it(name: str, length: int, tokens: int, table: str) -> None:
+    one = built(name, length, batch=1, overrides={table: 16})
     assert first_output(one).shape[1] == length
     assert one.tokens == tokens
 
