@@ -114,7 +114,7 @@ def test_trains(name: str) -> None:
     # BEiT keeps tensors of every size it has seen, for the process: those of inference mode do not train
     one = built(name, 96 if entry.length_unit == "pixels" else LENGTHS[entry.length_unit][0])
     one.model.train()
-    loss_of(one(**({"labels": one.inputs["input_ids"]} if name in CAUSAL else {}))).backward()
+    loss_of(one(**({"labels": one.inputs["input_ids"]} if name in CAUSAL else {}))).backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in one.model.parameters() if p.grad is not None]
     assert len(gradients) > 10
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
