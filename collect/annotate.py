@@ -35,8 +35,12 @@ _FUNCTIONS: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (re.compile(r"_?apply_(rotary|relative_position)\w*|build_relative_position|build_rpos"), "positional", ""),
     (re.compile(r"window_(partition|reverse)"), "attention", ""),
 )
-# Methods that do what others have a module for: a position bias, in T5's line within attention.
-_METHODS = re.compile(r"compute_(position_|side_)?bias")
+# Methods that do what other models have a module or a function for, by class and name.
+_METHODS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\w+\.compute_(position_|side_)?bias"), "positional"),  # T5's line, MPNet
+    (re.compile(r"Swin\w*Layer\.get_attn_mask"), MASK_RANGE),
+    (re.compile(r"Swin\w*Layer\.maybe_pad"), "attention"),  # to whole windows
+)
 
 
 def ranges_of(model: torch.nn.Module, components: bool = True, parts: bool = True) -> dict[torch.nn.Module, Range]:
@@ -144,11 +148,18 @@ def _wrap_functions(stack: ExitStack, model: torch.nn.Module) -> None:
     for namespace in namespaces(model):
         wrap(stack, namespace, _ranged_by_name)
     for path, module in model.named_modules():
-        for name in filter(_METHODS.fullmatch, dir(type(module))):
-            own = vars(module)  # before the class's: an instance's own names are looked up first
-            own[name] = _ranged(getattr(module, name), Range("positional", "", f"{path}.{name}"))
-            stack.callback(own.pop, name)
+        _wrap_methods(stack, path, module)
     wrap(stack, attention_backends(), lambda name, one: _ranged(one, Range("attention", "core", f"fn:{name}")))
+
+
+def _wrap_methods(stack: ExitStack, path: str, module: torch.nn.Module) -> None:
+    kind = type(module)
+    for name in dir(kind):
+        for pattern, what in _METHODS:
+            if pattern.fullmatch(f"{kind.__name__}.{name}"):
+                own = vars(module)  # an instance's names are looked up before its class's
+                own[name] = _ranged(getattr(module, name), Range(what, "", f"{path}.{name}"))
+                stack.callback(own.pop, name)
 
 
 def _ranged_by_name(name: str, function: Function) -> Function | None:

@@ -6,7 +6,17 @@ from math import ceil
 from typing import Any
 
 from .costs import gated, seeing, transformer
-from .entry import ANY_BACKEND, EAGER, ModelEntry, Settings, at_least, check_multiple, encoder_cost
+from .entry import (
+    ANY_BACKEND,
+    EAGER,
+    ModelEntry,
+    Settings,
+    any_length,
+    at_least,
+    check_multiple,
+    encoder_cost,
+    refuse_length,
+)
 from .text import AFTER_PADDING, BASE, POSITIONS, T5_BASE, T5_TINY, TINY
 
 
@@ -18,6 +28,12 @@ def _longformer_cost(settings: Settings, length: float) -> float:
     """Inputs are padded to whole windows; chunks overlap, so that each token is scored against 1.5 windows."""
     window = int(settings["attention_window"])
     return encoder_cost(settings, ceil(length / window) * window, window * 1.5)
+
+
+def _led(settings: Settings, length: float) -> dict[str, Any]:
+    """What pads inputs to whole windows has a position as well."""
+    window = int(settings["attention_window"])
+    return at_least("max_encoder_position_embeddings", 16_384)(settings, ceil(length / window) * window)
 
 
 def _led_cost(settings: Settings, length: float) -> float:
@@ -32,6 +48,24 @@ def _nystromformer(settings: Settings, length: float) -> dict[str, Any]:
     why = f"its lengths are 2, 3, ... times its {landmarks} landmarks"
     check_multiple("nystromformer", length, landmarks, why, least=2)
     return {**AFTER_PADDING(settings, length), "segment_means_seq_len": int(length)}
+
+
+def _big_bird_tokens(settings: Settings, length: float) -> int:
+    """Inputs are padded to whole blocks, but for those so short that it turns into full attention."""
+    block, random = int(settings["block_size"]), int(settings["num_random_blocks"])
+    sparse = length > (5 + 2 * random) * block
+    return ceil(length / block) * block if sparse else int(length)
+
+
+def _big_bird(settings: Settings, length: float) -> dict[str, Any]:
+    return at_least("max_position_embeddings", 4096)(settings, _big_bird_tokens(settings, length))
+
+
+def _big_bird_cost(settings: Settings, length: float) -> float:
+    """A block is scored against its neighbours, the first, the last and the random ones."""
+    tokens, random = _big_bird_tokens(settings, length), settings["num_random_blocks"]
+    full = length <= (5 + 2 * random) * settings["block_size"]
+    return encoder_cost(settings, tokens, None if full else (5 + random) * settings["block_size"])
 
 
 def _reformer(settings: Settings, length: float) -> dict[str, Any]:
@@ -50,6 +84,15 @@ def _reformer_cost(settings: Settings, length: float) -> float:
     return transformer(length, layers, hidden, ffn, 2 * settings["lsh_attn_chunk_length"])
 
 
+def _funnel(settings: Settings, length: float) -> dict[str, Any]:
+    """Each block but the first halves the tokens, and the last must be left more than one."""
+    blocks = len(settings["block_sizes"])
+    least = 2 ** (blocks - 1) + 1
+    if length < least:
+        raise refuse_length("funnel", length, [least], f"its {blocks} blocks halve the tokens")
+    return any_length(settings, length)
+
+
 def _funnel_cost(settings: Settings, length: float) -> float:
     """Each block halves the tokens; the decoder works on all of them again."""
     blocks = [*settings["block_sizes"], settings["num_decoder_layers"]]
@@ -58,8 +101,11 @@ def _funnel_cost(settings: Settings, length: float) -> float:
     return sum(transformer(n, layers, *sizes) for n, layers in zip(tokens, blocks, strict=True))
 
 
-def _canine(_settings: Settings, length: float) -> dict[str, Any]:
+def _canine(settings: Settings, length: float) -> dict[str, Any]:
     """Its table of character positions has as many rows as hash buckets."""
+    least = int(settings["downsampling_rate"])
+    if length < least:
+        raise refuse_length("canine", length, [least], f"{least} characters make a position of its deep stack")
     rows = max(int(length), 16_384)
     return {"max_position_embeddings": rows, "num_hash_buckets": rows}
 
@@ -124,7 +170,7 @@ ENTRIES = (
             "attention_window": 32,
         },
         baseline="bert",
-        fit=at_least("max_encoder_position_embeddings", 16_384),
+        fit=_led,
         cost=_led_cost,
         model_class="transformers.models.led.modeling_led:LEDEncoder",
         note="the encoder alone, with BERT's 12 layers (published: 6); window 1,024; pads inputs to whole windows",
@@ -149,9 +195,9 @@ ENTRIES = (
         base={**BASE, "attention_type": "block_sparse", "block_size": 64, "num_random_blocks": 3},
         tiny={**TINY, "block_size": 16, "num_random_blocks": 1},
         baseline="bert",
-        fit=at_least("max_position_embeddings", 4096),
-        # a block sees its neighbours, the first and last, and the random ones
-        cost=seeing(lambda settings: (5 + settings["num_random_blocks"]) * settings["block_size"]),
+        fit=_big_bird,
+        tokens=_big_bird_tokens,
+        cost=_big_bird_cost,
         note="full attention up to 704 tokens, (5 + 2 * 3 random blocks) * 64: shorter inputs say nothing of its "
         "sparsity",
     ),
@@ -234,6 +280,7 @@ ENTRIES = (
             "d_inner": 128,
         },
         baseline="bert",
+        fit=_funnel,
         cost=_funnel_cost,
         model_class="FunnelModel",  # AutoModel asks its config for architectures, and it names none
         note="B4-4-4: each block of 4 layers halves the tokens; a decoder of 2 layers brings them back",

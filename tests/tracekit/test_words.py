@@ -140,6 +140,11 @@ def test_other_names_are_no_ranges() -> None:
         ("BertPooler", "pooler", False, "head"),
         ("BertLayer", "0", False, None),
         ("Dropout", "dropout", False, None),
+        ("Linear", "ffn_output", True, "ffn"),  # ALBERT's halves of a feed-forward, and what stands between them
+        ("NewGELUActivation", "activation", True, "ffn"),
+        ("ConvDropoutLayerNorm", "post_attention", True, "attention"),  # SqueezeBERT's linear layers
+        ("ConvDropoutLayerNorm", "output", True, "ffn"),
+        ("Linear", "head", False, "head"),
     ],
 )
 def test_rules(class_name: str, name: str, in_layer: bool, expected: str | None) -> None:
@@ -149,6 +154,7 @@ def test_rules(class_name: str, name: str, in_layer: bool, expected: str | None)
 def test_layers() -> None:
     assert components.is_layer("BertLayer")
     assert components.is_layer("GPT2Block")
+    assert components.is_layer("SqueezeBertModule")
     assert not components.is_layer("ConvNextLayer")
     assert not components.is_layer("BertAttention")
 
