@@ -120,19 +120,20 @@ def test_a_real_allocation_that_fails_is_out_of_memory(tmp_path: Path) -> None:
     assert result.status == "oom", result.reason
 
 
-def test_half_written_files_of_a_failed_point_are_removed(tmp_path: Path) -> None:
+def test_what_a_dead_run_left_is_swept_away_and_nothing_else(tmp_path: Path) -> None:
     plan = make(Request(["bert"], lengths=[16], preset="tiny"), tmp_path)
-    target = plan.points[0].path
-    target.parent.mkdir(parents=True)
-    own = target.with_name(f".{target.name}.abc.export.json")
-    other = target.with_name(".b1-n32-00000000.pt.trace.json.gz.abc.export.json")
-    old = target.with_name(".b1-n64-00000000.pt.trace.json.gz.abc.tmp")
-    kept = target.with_name(".mine")
-    for path in (own, other, old, kept):
+    folder = plan.points[0].path.parent
+    dead, alive = folder / ".tracekit-dead", folder / ".tracekit-alive"
+    for scratch in (dead, alive):
+        scratch.mkdir(parents=True)
+        (scratch / "export.json").touch()
+    half, kept = folder / ".b1-n64-00000000.failed.json.abc.tmp", folder / ".mine"
+    for path in (half, kept):
         path.touch()
-    os.utime(old, (0, 0))
+    for path in (dead, half, kept):
+        os.utime(path, (0, 0))
     assert [result.status for result in run(plan)] == ["ok"]
-    assert not own.exists()
-    assert other.exists(), "another collector may be at work on it"
-    assert not old.exists()
+    assert not dead.exists()
+    assert not half.exists()
+    assert (alive / "export.json").exists(), "another collector may be at work in it"
     assert kept.exists()
