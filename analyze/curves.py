@@ -33,7 +33,12 @@ LATENCY: dict[str, Any] = {
     "profiled_share": pl.Float64,
 }
 FIRST_TOKEN: dict[str, Any] = {"median_ns": pl.Float64, "lo_ns": pl.Float64, "hi_ns": pl.Float64, "samples": pl.Int64}
-THROUGHPUT: dict[str, Any] = {"best_batch": pl.Int64, "samples_per_s": pl.Float64, "tokens_per_s": pl.Float64}
+THROUGHPUT: dict[str, Any] = {
+    "best_batch": pl.Int64,
+    "samples_per_s": pl.Float64,
+    "tokens_per_s": pl.Float64,
+    "ended": pl.String,
+}
 PEAK_MEMORY: dict[str, Any] = {"peak_bytes": pl.Int64, "parameter_bytes": pl.Int64, "method": pl.String}
 
 # Run delay over wall time above which a machine counts as busy: measured 0.003 quiet, 0.64 contended, on two cores.
@@ -52,6 +57,7 @@ _VARIANT_FIELDS = (
     "checkpointing",
     "compile",
     "pretrained",
+    "isolation",
     "threads",
     "annotate",
     "machine",
@@ -96,7 +102,9 @@ def latency(point: Point) -> dict[str, Any] | None:
         "samples": len(walls),
         "cpu_median_ns": statistics.median(cpu) if len(cpu) == len(walls) else None,
         "run_delay_share": sum(delays) / sum(walls) if len(delays) == len(walls) and max(walls) > 0 else None,
-        "profiled_share": point.profile.wall_ns / point.profile.steps / median if point.profile else None,
+        "profiled_share": point.profile.wall_ns / point.profile.steps / median
+        if point.profile and point.profile.steps and median
+        else None,
     }
 
 
@@ -121,7 +129,7 @@ def throughput(point: Point) -> dict[str, Any] | None:
         return None
     rate, batch = max(rates)
     tokens = rate * point.tokens if point.tokens else None
-    return {"best_batch": batch, "samples_per_s": rate, "tokens_per_s": tokens}
+    return {"best_batch": batch, "samples_per_s": rate, "tokens_per_s": tokens, "ended": point.throughput_ended}
 
 
 def peak_memory(point: Point) -> dict[str, Any] | None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -50,20 +52,28 @@ def seconds(entry: ModelEntry, identity: Identity, rate: float) -> float:
 
 def disk_bytes(entry: ModelEntry, identity: Identity) -> int:
     """About how large a point's file is: it grows with the number of operators, not with the length."""
-    layers = int(_settings(entry, identity).get("num_hidden_layers", _LAYERS))
+    layers = _size(_settings(entry, identity), "num_hidden_layers", _LAYERS)
     factor = _EAGER_FACTOR if "sdpa" not in entry.attention else 1.0
     return 10_000 + int(layers * _TRACE_BYTES_PER_LAYER * factor)
 
 
-def _settings(entry: ModelEntry, identity: Identity) -> dict[str, int]:
+def _settings(entry: ModelEntry, identity: Identity) -> dict[str, Any]:
     return entry.settings(identity.preset, identity.length, identity.overrides)
+
+
+def _size(settings: Mapping[str, Any], name: str, otherwise: int) -> int:
+    """A setting where it is a whole number; a stranger's config may hold a list, or nothing."""
+    value = settings.get(name)
+    return value if isinstance(value, int) and value > 0 else otherwise
 
 
 def _parameters(entry: ModelEntry, identity: Identity) -> float:
     settings = _settings(entry, identity)
-    if "hidden_size" not in settings:
+    hidden = _size(settings, "hidden_size", 0)
+    if not hidden:
         return _PARAMETERS
-    hidden = int(settings["hidden_size"])
-    ffn = int(settings.get("intermediate_size", 4 * hidden))
+    ffn = _size(settings, "intermediate_size", 4 * hidden)
     vocabulary = 30_000
-    return float(settings.get("num_hidden_layers", _LAYERS)) * (4 * hidden**2 + 2 * hidden * ffn) + vocabulary * hidden
+    return (
+        float(_size(settings, "num_hidden_layers", _LAYERS)) * (4 * hidden**2 + 2 * hidden * ffn) + vocabulary * hidden
+    )

@@ -20,6 +20,7 @@ from .models.entry import MODES, PRESETS, ModelEntry
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 OPTIMIZERS = ("adamw", "sgd", "adafactor")
 COMPILE = ("none", "component", "model")
+ISOLATION = ("forkserver", "spawn", "none")  # how a point gets a process of its own
 _LABEL = re.compile(r"[\w+-]{1,60}")  # a dot would be one of `--set LABEL.key`
 
 
@@ -46,6 +47,7 @@ class Request:
     compile: str = "none"
     pretrained: bool = False
     trust_remote_code: bool = False
+    isolation: str = "forkserver"
     annotate: str = "components"
     threads: int | None = None
     seed: int = 0
@@ -86,6 +88,7 @@ class Plan:
     points: tuple[Planned, ...]
     seed: int = 0
     left_out: tuple[Planned, ...] = ()
+    isolation: str = "forkserver"
 
     @property
     def todo(self) -> tuple[Planned, ...]:
@@ -144,6 +147,7 @@ def make(request: Request, out: Path, *, force: bool = False, budget_s: float | 
                     compile=request.compile,
                     pretrained=request.pretrained and entry.custom,
                     trust_remote_code=request.trust_remote_code and entry.custom,
+                    isolation="none" if request.isolation == "none" else "process",
                     annotate="none" if request.compile == "model" else request.annotate,
                     threads=threads,
                     machine=machine,
@@ -152,13 +156,13 @@ def make(request: Request, out: Path, *, force: bool = False, budget_s: float | 
                 finished = not force and is_finished(path, identity)
                 cost = estimate.seconds(entry, identity, rate), estimate.disk_bytes(entry, identity)
                 planned.append(Planned(identity, path, finished, *cost))
-    return _within(planned, budget_s, request.seed)
+    return _within(planned, budget_s, request.seed, request.isolation)
 
 
-def _within(planned: list[Planned], budget_s: float | None, seed: int) -> Plan:
+def _within(planned: list[Planned], budget_s: float | None, seed: int, isolation: str) -> Plan:
     """Cut the plan where the estimate passes the budget, whole lengths at a time; the first is always made."""
     if budget_s is None:
-        return Plan(tuple(planned), seed)
+        return Plan(tuple(planned), seed, isolation=isolation)
     spent = estimate.FIRST_START_S
     kept: list[Planned] = []
     for length in dict.fromkeys((p.identity.length_unit, p.identity.length) for p in planned):
@@ -167,7 +171,7 @@ def _within(planned: list[Planned], budget_s: float | None, seed: int) -> Plan:
         if spent > budget_s and kept:
             break
         kept += group
-    return Plan(tuple(kept), seed, tuple(planned[len(kept) :]))
+    return Plan(tuple(kept), seed, tuple(planned[len(kept) :]), isolation)
 
 
 def is_finished(path: Path, identity: Identity) -> bool:
@@ -196,6 +200,7 @@ def _check(request: Request) -> None:
         ("mode", request.mode, MODES),
         ("optimizer", request.optimizer, OPTIMIZERS),
         ("compile", request.compile, COMPILE),
+        ("isolation", request.isolation, ISOLATION),
     ):
         if value not in known:
             raise UsageError(f"unknown {what} '{sanitize(value)}'; known: {', '.join(known)}")
@@ -234,6 +239,11 @@ def _chosen(request: Request) -> dict[str, ModelEntry]:
         return chosen
     present = {entry.name for entry in chosen.values()}
     missing = dict.fromkeys(e.baseline for e in chosen.values() if e.baseline and e.baseline not in present)
+    for name in missing:
+        if name in chosen:
+            raise UsageError(
+                f"'{name}' is a baseline of this sweep too: call yours otherwise, LABEL={chosen[name].source}"
+            )
     return {**{name: models.get(name) for name in missing}, **chosen}
 
 
@@ -253,7 +263,7 @@ def _check_overrides(request: Request, chosen: Mapping[str, ModelEntry]) -> None
         if dot and label not in chosen:
             raise UsageError(f"--set {sanitize(key)}: no model of this sweep is called '{sanitize(label)}'")
     for label, entry in chosen.items():
-        for key, value in overrides_for(request.overrides, label).items():
+        for key, value in overrides_for(request.overrides, label).items() if not entry.custom else ():
             number = isinstance(value, int) and not isinstance(value, bool) and value > 0
             if isinstance(entry.base.get(key), int) and not number:  # sizes, which the estimates multiply
                 raise UsageError(

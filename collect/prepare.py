@@ -15,6 +15,8 @@ from tracekit.safety import sanitize
 from .annotate import ranges_of
 from .models.build import Built
 
+_MOST_GRAPHS = 1000
+
 
 def checkpoint(model: torch.nn.Module) -> None:
     """Recompute each layer's activations in the backward. Raises UsageError where the model cannot."""
@@ -27,8 +29,12 @@ def compiled(built: Built, how: str) -> Built:
     """The model under torch.compile: `model` as a whole, `component` each component apart, `none`.
 
     Compiled as a whole, what happens within is one piece, and no range survives. Components keep theirs, on the outside
-    of each; what a compiler would fuse across them is lost.
+    of each; what a compiler would fuse across them is lost. Layers may need a graph each, and so do batches: a limit
+    that would send the rest back to plain Python, in silence, is out of reach, and an error where it is met.
     """
+    if how != "none":
+        torch._dynamo.config.recompile_limit = _MOST_GRAPHS
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
     if how == "model":
         return replace(built, compiled=torch.compile(built.model, dynamic=False))
     if how == "component":

@@ -41,8 +41,8 @@ class Session:
         self.identity = identity
         self._seed = seed
         self._calibrator: Calibrator | None = None
-        self._resident_built = 0  # peak bytes of this process once the model was built, and after its first step
-        self._resident_stepped: int | None = None
+        self._resident_stepped: int | None = None  # peak bytes of this process after its first step
+        self._resident_tried: dict[int, int] = {}  # and after a trial of each batch
 
     @cached_property
     def entry(self) -> ModelEntry:
@@ -56,7 +56,12 @@ class Session:
         """What a model that is not registered says of itself. Raises UsageError where it cannot be found."""
         from .models.custom_build import describe
 
-        return describe(custom.without_digest(self.identity.architecture), self.identity.trust_remote_code)
+        planned = self.identity.architecture
+        spec = custom.without_digest(planned)
+        said = describe(spec, self.identity.trust_remote_code)
+        if planned not in (spec, f"{spec}@{said['digest']}"):
+            raise UsageError(f"{sanitize(spec)} changed since the sweep was planned: run it again")
+        return said
 
     def check(self) -> None:
         """Raise UsageError for what can be told without a model: unknown overrides, a device that is not there."""
@@ -73,18 +78,18 @@ class Session:
         self.built = self.entry.build()(self.entry, identity, self._seed)
         if identity.checkpointing:
             checkpoint(self.built.model)
-        self._resident_built = environment.resident_peak_bytes() or 0
         with backend_calls(self.built.model) as calls:
             first_step_s = self._first_step()
         asked = identity.attention
-        if asked not in ("eager", custom.OWN) and not calls[attention_of(asked)]:
-            raise UsageError(
-                f"{self.entry.name} never called '{sanitize(asked)}' attention; it has its own: --attention eager"
-            )
+        unasked = ("eager", custom.OWN) if self.entry.architecture else (custom.OWN,)  # what a model has by itself
+        if asked not in unasked and not calls[attention_of(asked)]:
+            own = unasked[0]
+            raise UsageError(f"{self.entry.name} never called '{sanitize(asked)}': it has its own, --attention {own}")
         if identity.compile != "none":
             self.built = compiled(self.built, identity.compile)
             first_step_s = self._first_step()
-        self._resident_stepped = environment.resident_peak_bytes()
+        if identity.isolation == "process":  # else others' memory is in it
+            self._resident_stepped = environment.resident_peak_bytes()
         return {
             "model_class": type(self.built.model).__name__,
             "parameters": sum(p.numel() for p in self.built.model.parameters()),
@@ -126,14 +131,22 @@ class Session:
 
     def trial(self, batch: int) -> Trial:
         """Step times of another batch size. Raises MemoryError where it is not expected to fit."""
-        growth = ((self._resident_stepped or 0) - self._resident_built) / self.identity.batch
-        room = environment.available_bytes()
-        if self.identity.device == "cpu" and room is not None and growth * batch > _ROOM * room:
-            raise MemoryError(f"a batch of {batch} is expected to need about {growth * batch / 1e9:.1f} GB")
+        self._refuse_batch(batch)
         step = make_step(self.built.of_batch(batch), self.identity.mode, self.identity.optimizer)
         step(unnamed)
+        self._resident_tried[batch] = environment.resident_peak_bytes() or 0
         samples = [timed(lambda: step(unnamed), self.identity.device).wall_ns for _ in range(TRIAL_SAMPLES)]
         return Trial(batch=batch, samples_ns=samples)
+
+    def _refuse_batch(self, batch: int) -> None:
+        """Raise MemoryError where memory, as it grew from one batch to the next, would not suffice for this one."""
+        room = environment.available_bytes()
+        if self.identity.device != "cpu" or room is None or len(self._resident_tried) < 2:
+            return
+        (small, less), (large, more) = sorted(self._resident_tried.items())[-2:]
+        needed = (more - less) / (large - small) * (batch - large)
+        if needed > _ROOM * room:
+            raise MemoryError(f"a batch of {batch} is expected to need {needed / 1e9:.1f} GB more")
 
     def profile(self, point: Point, steps: int, target: str, scratch: str) -> None:
         """Profile the annotated model and write the point's file, by way of the folder `scratch` beside it."""

@@ -6,8 +6,8 @@ A step takes `phase`, a function from a phase's name to a context manager, which
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +17,7 @@ from tracekit.components import PHASE_RANGE, Range
 from tracekit.errors import UsageError
 from tracekit.safety import sanitize
 
-from .models.build import Built, tensor_bytes
+from .models.build import Built, tensor_bytes, tensors_in
 
 OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
@@ -105,7 +105,7 @@ class Training:
     @property
     def held_bytes(self) -> int:
         """The optimizer's state, once it has made a step."""
-        return tensor_bytes(_tensors(self._optimizer.state))
+        return tensor_bytes([self._optimizer.state])
 
 
 class Decoding:
@@ -118,16 +118,27 @@ class Decoding:
     def __init__(self, built: Built) -> None:
         self.built = built
         self.prefill = Inference(built)
-        options = last_logits(built.model)
+        options = {"use_cache": True, **last_logits(built.model)}
+        _check_decoder(built)
         with torch.inference_mode():
-            output = built(use_cache=True, **options)
+            output = built(**options)
         name = next((name for name in _CACHES if getattr(output, name, None) is not None), None)
         if name is None:
-            raise UsageError(f"{sanitize(type(built.model).__name__)} keeps no cache: it cannot decode token by token")
+            raise UsageError(f"{_kind(built)} keeps no cache: it cannot decode token by token")
         self._cache = getattr(output, name)
         self._held = [dict(vars(layer)) for layer in getattr(self._cache, "layers", ())]
         token = built.inputs["input_ids"][:, -1:]
-        self._inputs = {"input_ids": token, name: self._cache, "use_cache": True, **options}
+        self._inputs = {"input_ids": token, name: self._cache, **options}
+        before = self._length()
+        self(unnamed)
+        if self._length() != before:
+            raise UsageError(f"{_kind(built)}'s cache grows with each token and cannot be put back")
+
+    def _length(self) -> int:
+        """Positions that the cache holds; 0 for a recurrent state, which has none."""
+        with suppress(AttributeError, ValueError):  # no cache of transformers, or one of recurrent layers alone
+            return int(self._cache.get_seq_length())
+        return 0
 
     def __call__(self, phase: Phase) -> None:
         """Run it."""
@@ -139,7 +150,23 @@ class Decoding:
     @property
     def held_bytes(self) -> int:
         """The cache."""
-        return tensor_bytes(_tensors([self._held, self._cache if isinstance(self._cache, list) else ()]))
+        return tensor_bytes([self._held or self._cache])
+
+
+def _check_decoder(built: Built) -> None:
+    """Raise UsageError for a model that is none, or whose inputs hold no tokens by name."""
+    if getattr(getattr(built.model, "config", None), "is_encoder_decoder", False):
+        raise UsageError(f"{_kind(built)} has an encoder too: a token of its decoder alone cannot be measured here yet")
+    parameters = inspect.signature(built.model.forward).parameters.values()
+    takes = any(one.name == "use_cache" or one.kind is one.VAR_KEYWORD for one in parameters)
+    if "input_ids" not in built.inputs or not takes:
+        raise UsageError(
+            f"{_kind(built)} cannot decode: that takes input_ids and use_cache, as decoders of transformers do"
+        )
+
+
+def _kind(built: Built) -> str:
+    return sanitize(type(built.model).__name__)
 
 
 def last_logits(model: torch.nn.Module) -> dict[str, Any]:
@@ -152,19 +179,10 @@ def loss_of(output: Any) -> torch.Tensor:
     loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     if isinstance(loss, torch.Tensor):
         return loss
-    first = next((tensor for tensor in _tensors(output) if tensor.requires_grad), None)
+    first = next((tensor for tensor in tensors_in(output) if tensor.requires_grad), None)
     if first is None:
         raise UsageError(
             f"nothing to train: the output ({sanitize(type(output).__name__)}) holds no tensor with a gradient"
         )
     with record_function(_LOSS):
         return first.float().square().mean()
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors in a tensor, mapping, sequence or nest of these."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for one in value.values() if isinstance(value, Mapping) else value:
-            yield from _tensors(one)

@@ -33,6 +33,7 @@ from .rounds import Effort, Timed, take_turns
 from .worker import InProcess, PointFailedError, Worker
 
 _STALE_S = 3600.0  # a temporary file this old belongs to a run that died
+_LISTS = ("lengths", "attention")  # options of which one is as good as a list of one
 _SCRATCH = ".tracekit-"  # folders where the files of points are made
 _PROFILED_S = 60.0  # fewer steps are profiled where they would take longer than this, never fewer than one
 
@@ -72,15 +73,13 @@ def run(
     skip_after_oom: bool = True,
     said: Callable[[str], None] = lambda _doing: None,
     command: Sequence[str] = (),
-    isolation: str = "forkserver",
 ) -> Generator[Result, None, None]:
     """Make what `plan` lacks. Yields one Result per point, finished ones first.
 
-    `said` is told what is being done. `isolation` is how a point's process is made (`worker.ISOLATION`). No length is
-    begun after `budget_s` seconds. On KeyboardInterrupt, or when the caller stops iterating, processes are ended and
-    what is written stays.
+    `said` is told what is being done. No length is begun after `budget_s` seconds. On KeyboardInterrupt, or when the
+    caller stops iterating, processes are ended and what is written stays.
     """
-    how = _Run(effort or Effort(), plan.seed, said, command, isolation)
+    how = _Run(effort or Effort(), plan.seed, said, command, plan.isolation)
     begun = time.monotonic()
     yield from (Result(planned, "cached", planned.path) for planned in plan.points if planned.finished)
     for folder in {planned.path.parent for planned in plan.todo}:
@@ -134,7 +133,7 @@ def _finish(one: Timed, how: _Run) -> Result:
     """Measure what is measured alone, and have the file written."""
     planned = one.planned
     try:
-        trials = _throughput(one, how) if how.effort.throughput else []
+        trials, ended = _throughput(one, how) if how.effort.throughput else ([], "")
         how.said(f"profiling {planned.title}")
         planned.path.parent.mkdir(parents=True, exist_ok=True)
         with (
@@ -144,7 +143,7 @@ def _finish(one: Timed, how: _Run) -> Result:
             how.start(planned).worker as worker,
         ):
             worker.request("prepare")
-            point = _point(one, how, throughput=trials)
+            point = _point(one, how, throughput=trials, throughput_ended=ended)
             arguments = {"point": msgspec.to_builtins(point), "target": str(planned.path), "scratch": scratch}
             worker.request("profile", steps=_profiled_steps(one, how.effort), **arguments)
     except PointFailedError as failure:
@@ -160,8 +159,8 @@ def _profiled_steps(one: Timed, effort: Effort) -> int:
     return max(1, min(effort.profiled_steps, int(_PROFILED_S / step_s)))
 
 
-def _throughput(one: Timed, how: _Run) -> list[Trial]:
-    """Trials of larger and larger batches; one that fails ends the search and not the point."""
+def _throughput(one: Timed, how: _Run) -> tuple[list[Trial], str]:
+    """Trials of larger and larger batches, and what ended them; one that does not fit is not the end of the point."""
     with how.start(one.planned).worker as worker:
         worker.request("prepare")
 
@@ -262,17 +261,22 @@ def sweep(
 ) -> Iterator[Point]:
     """Collect points from Python: yields each Point as it finishes, failed ones with their status.
 
-    `options` are the fields of `plan.Request` (lengths, preset, overrides, batch, attention, dtype, ...). In a script,
+    `options` are the fields of `plan.Request` (lengths, mode, preset, overrides, attention, dtype, ...). In a script,
     call it below `if __name__ == "__main__":`, as for anything that starts processes. Raises UsageError for what cannot
     be, MissingExtraError without torch or transformers.
     """
     require_extra()
     specs = [model] if isinstance(model, str) else list(model)
+    options = {name: [value] if name in _LISTS and _is_one(value) else value for name, value in options.items()}
     named = {name: options[name] for name in ("pretrained", "trust_remote_code") if name in options}
     resolve(specs, **named)
     plan = make(Request(models=specs, **options), Path(out), force=force)
     check(plan)
     return _points(run(plan, effort, command=sys.argv))
+
+
+def _is_one(value: Any) -> bool:
+    return isinstance(value, str | int | float)
 
 
 def _points(results: Iterator[Result]) -> Iterator[Point]:

@@ -16,19 +16,24 @@ _GAIN = 1.03  # two doublings that gain less than this together end the search
 _MOST_BATCH = 1 << 16
 
 
-def search(first: int, trial: Callable[[int], Trial | None]) -> list[Trial]:
-    """The trials of batches `first`, 2 `first`, ...; `trial` gives None where a batch does not fit."""
+def search(first: int, trial: Callable[[int], Trial | None]) -> tuple[list[Trial], str]:
+    """The trials of batches `first`, 2 `first`, ..., and why there are no more: memory, time, no gain, size.
+
+    `trial` gives None where a batch does not fit.
+    """
     trials: list[Trial] = []
     batch = first
     while batch <= _MOST_BATCH:
         made = trial(batch)
         if made is None:
-            break
+            return trials, "memory"
         trials.append(made)
-        if _seconds(made) * 2 > _LONGEST_STEP_S or _gained_nothing(trials):
-            break
+        if _gained_nothing(trials):
+            return trials, "no gain"
+        if _seconds(made) * 2 > _LONGEST_STEP_S:
+            return trials, "time"
         batch *= 2
-    return trials
+    return trials, "size"
 
 
 def _seconds(trial: Trial) -> float:

@@ -26,7 +26,6 @@ from tracekit.safety import sanitize
 from . import environment
 from .serve import answer, serve, session
 
-ISOLATION = ("forkserver", "spawn", "none")
 _PRELOAD = ["torch", "transformers", "tracekit.collect.session"]
 _DEAD_AFTER_S = 5.0
 _ENVIRONMENT = {
@@ -163,6 +162,7 @@ class InProcess(Worker):
     def __init__(self, identity: Identity, seed: int) -> None:
         self._spec = json.dumps({"identity": msgspec.to_builtins(identity), "seed": seed})
         self._session: Any = None
+        os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
 
     def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if self._session is None:

@@ -151,8 +151,10 @@ def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
 
 def _breakdowns(study: Study, width: int) -> Iterator[RenderableType]:
     components = study.components()
-    note = f"of the profiled run, {_overhead(study.latency())}; latency comes from unprofiled runs"
+    latency = study.latency()
     for (series,), rows in host_time(components).group_by("series", maintain_order=True):
+        overhead = _overhead(latency.filter(pl.col("series") == series))
+        note = f"of the profiled run, {overhead}; latency comes from unprofiled runs"
         what = "of one profiled step" if rows["stepped"].any() else "of the whole trace"
         yield _breakdown(f"Host time {what}: {series}", rows, width, note if rows["stepped"].any() else "")
     for (series,), rows in device_time(components).group_by("series", maintain_order=True):

@@ -51,6 +51,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     optimizer: str = ""  # in training
     pretrained: bool = False
     trust_remote_code: bool = False
+    isolation: str = "process"  # or none: measured in the collector, among the traces of other points
     threads: int = 0
     machine: str = ""
 
@@ -141,6 +142,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     first_token: list[Sample] = []  # in decode mode, where `samples` are of one token: the time to the first
     calibration: list[Calibration] = []
     throughput: list[Trial] = []
+    throughput_ended: str = ""  # why no larger batch was tried: memory, time, no gain, size
     memory: PeakMemory | None = None
     profile: Profile | None = None
     environment: dict[str, Any] = {}

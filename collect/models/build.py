@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -27,7 +27,8 @@ _CHARACTERS = 0x3000  # code points, for a model without a vocabulary
 class Built:
     """A model on its device, inputs for one batch, and what attention sees of one input (`tokens`, None: unknown).
 
-    `run` is what a step calls: the model, or what torch.compile made of it. `args` are inputs without names.
+    `run` is what a step calls: the model, or what torch.compile made of it. `args` are inputs without names. `remake`
+    makes args and inputs of another batch; None where that cannot be.
     """
 
     model: torch.nn.Module
@@ -35,6 +36,7 @@ class Built:
     tokens: int | None
     args: tuple[Any, ...] = ()
     compiled: Callable[..., Any] | None = None
+    remake: Callable[[int], tuple[tuple[Any, ...], Mapping[str, Any]]] | None = None
 
     def __call__(self, **options: Any) -> Any:
         """One forward of the batch."""
@@ -46,13 +48,11 @@ class Built:
         return self.model if self.compiled is None else self.compiled
 
     def of_batch(self, batch: int) -> Built:
-        """The same model with the first input `batch` times."""
-
-        def repeated(value: Any) -> Any:
-            return value[:1].repeat_interleave(batch, 0) if isinstance(value, torch.Tensor) and value.dim() else value
-
-        inputs = {name: repeated(value) for name, value in self.inputs.items()}
-        return replace(self, inputs=inputs, args=tuple(map(repeated, self.args)))
+        """The same model with inputs of another batch. Raises UsageError where its inputs are of one batch alone."""
+        if self.remake is None:
+            raise UsageError("its inputs are of one batch alone: return a function of batch that makes them")
+        args, inputs = self.remake(batch)
+        return replace(self, inputs=inputs, args=args)
 
     @property
     def parameter_bytes(self) -> int:
@@ -67,8 +67,16 @@ class Built:
 
 def tensor_bytes(values: Iterable[Any]) -> int:
     """Bytes of the tensors among `values`."""
-    tensors = (value for value in values if isinstance(value, torch.Tensor))
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(tensor.numel() * tensor.element_size() for value in values for tensor in tensors_in(value))
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors in a tensor, mapping, sequence or nest of these."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from tensors_in(one)
 
 
 def check_overrides(entry: ModelEntry, overrides: Mapping[str, Any]) -> None:
@@ -103,8 +111,7 @@ def from_config(entry: ModelEntry, identity: Identity, seed: int) -> Built:
     config = CONFIG_MAPPING[entry.architecture](**settings)
     options = {"attn_implementation": attention_of(identity.attention), "dtype": getattr(torch, identity.dtype)}
     model = random_model(entry.model_class, config, **options).to(identity.device).eval()
-    inputs = inputs_for(entry.inputs, model, identity)
-    return Built(model, inputs, entry.tokens(settings, identity.length))
+    return with_inputs(entry.inputs, model, identity, entry.tokens(settings, identity.length))
 
 
 def attention_of(attention: str) -> str:
@@ -116,10 +123,12 @@ def attention_of(attention: str) -> str:
     return implementation(attention)
 
 
-def random_model(class_name: str, config: Any, **options: Any) -> Any:
+def random_model(class_name: str, config: Any, trust_remote_code: bool = False, **options: Any) -> Any:
     """A model with random weights: of an Auto class, or of a model's own."""
     chosen = model_class(class_name)
-    return (chosen.from_config if hasattr(chosen, "from_config") else chosen._from_config)(config, **options)
+    if hasattr(chosen, "from_config"):  # said aloud: unasked, transformers would ask on the terminal
+        return chosen.from_config(config, trust_remote_code=trust_remote_code, **options)
+    return chosen._from_config(config, **options)
 
 
 def model_class(name: str) -> Any:
@@ -128,9 +137,18 @@ def model_class(name: str) -> Any:
     return getattr(import_module(module or "transformers"), attribute)
 
 
-def inputs_for(kind: str, model: torch.nn.Module, identity: Identity) -> dict[str, torch.Tensor]:
-    """Random inputs of a kind (see `ModelEntry.inputs`), of those names that the model's forward takes."""
-    made = _INPUTS[kind](model.config, identity.batch, identity.length)
+def with_inputs(kind: str, model: torch.nn.Module, identity: Identity, tokens: int | None) -> Built:
+    """A model with random inputs of a kind (see `ModelEntry.inputs`)."""
+
+    def remake(batch: int) -> tuple[tuple[Any, ...], dict[str, torch.Tensor]]:
+        return (), _inputs_for(kind, model, identity, batch)
+
+    return Built(model, remake(identity.batch)[1], tokens, remake=remake)
+
+
+def _inputs_for(kind: str, model: torch.nn.Module, identity: Identity, batch: int) -> dict[str, torch.Tensor]:
+    """Inputs of those names that the model's forward takes."""
+    made = _INPUTS[kind](model.config, batch, identity.length)
     accepted = inspect.signature(model.forward).parameters
     dtype = next(model.parameters()).dtype
     return {

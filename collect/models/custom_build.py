@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -20,7 +21,7 @@ from tracekit.points import Identity
 from tracekit.safety import sanitize
 
 from . import custom
-from .build import Built, attention_of, inputs_for, model_class, random_model
+from .build import Built, attention_of, model_class, random_model, with_inputs
 from .entry import INPUT_UNITS, ModelEntry
 
 _KIND_OF_INPUT = {"input_ids": "tokens", "input_values": "waveform", "input_features": "mel", "pixel_values": "image"}
@@ -63,36 +64,50 @@ def _describe_config(name: str, trust_remote_code: bool) -> dict[str, Any]:
     return {
         "model_type": config.model_type,
         "config": plain,
-        "digest": _digest(msgspec.json.encode(plain)),
+        "digest": _digest(msgspec.json.encode(plain), *(_code(Path(name)) if trust_remote_code else ())),
         "inputs": kind,
         "attention": [name for name, flag in _ATTENTION.items() if not flag or getattr(chosen, flag, False)],
         "model_class": "AutoModel",
     }
 
 
-def load_config(name: str, trust_remote_code: bool) -> Any:
-    """The config of a folder, of an architecture by its bare name, or of a model of the hub."""
+def load_config(name: str, trust_remote_code: bool, settings: Mapping[str, Any] | None = None) -> Any:
+    """The config of a folder, of an architecture by its bare name, or of a model of the hub, with `settings` changed.
+
+    Settings go in when it is made, not afterwards: others follow from them.
+    """
+    changed = dict(settings or {})
     if not Path(name).exists() and name in CONFIG_MAPPING:
-        return CONFIG_MAPPING[name]()
+        return CONFIG_MAPPING[name](**changed)
     try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+        return type(config).from_dict(_with(config.to_dict(), changed)) if changed else config
     except (OSError, ValueError) as error:
         raise UsageError(f"hf:{sanitize(name)}: {_first_line(error)}") from None
+
+
+def _with(saved: dict[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved config with settings changed; lists of one item a layer are cut to fewer layers, or left out for more."""
+    before, after = saved.get("num_hidden_layers"), changed.get("num_hidden_layers")
+    if isinstance(before, int) and isinstance(after, int):
+        for key, value in list(saved.items()):
+            if isinstance(value, list) and len(value) == before != after:
+                saved[key] = value[:after] if after < before else None
+    return {**{key: value for key, value in saved.items() if value is not None}, **changed}
 
 
 def from_hub(entry: ModelEntry, identity: Identity, seed: int) -> Built:
     """A model of transformers: weights random from its config, or with `pretrained` those of the folder or the hub."""
     torch.manual_seed(seed)
     name = custom.hub_name(entry.source) or ""
-    config = load_config(name, identity.trust_remote_code)
     settings = entry.settings(identity.preset, identity.length, identity.overrides)
-    for key in {*identity.overrides, *entry.fit(settings, identity.length)}:
-        setattr(config, key, settings[key])
+    changed = {**entry.fit(settings, identity.length), **identity.overrides}
+    config = load_config(name, identity.trust_remote_code, {key: settings[key] for key in changed})
     options = {
         "attn_implementation": attention_of(identity.attention),
         "dtype": getattr(torch, identity.dtype),
     }
-    trust = {"trust_remote_code": True} if identity.trust_remote_code else {}
+    trust = {"trust_remote_code": identity.trust_remote_code}
     try:
         if identity.pretrained:
             chosen = model_class(entry.model_class)
@@ -103,23 +118,25 @@ def from_hub(entry: ModelEntry, identity: Identity, seed: int) -> Built:
         raise UsageError(f"{sanitize(entry.source)}: {_first_line(error)}") from None
     model = model.to(identity.device).eval()
     tokens = entry.tokens(settings, identity.length) if entry.inputs == "tokens" or entry.family != "custom" else None
-    return Built(model, inputs_for(entry.inputs, model, identity), tokens)
+    return with_inputs(entry.inputs, model, identity, tokens)
 
 
 # -- factories
 
 
 def _describe_factory(spec: str) -> dict[str, Any]:
-    factory, source = _factory(spec)
+    factory, sources = _factory(spec)
     unit = getattr(factory, "length_unit", "tokens")
     if unit not in custom.KINDS:
         raise UsageError(f"{sanitize(spec)}: length_unit is {', '.join(custom.KINDS)}, not '{sanitize(unit)}'")
-    return {"digest": _digest(source), "unit": unit, "takes_attention": "attention" in _accepted(factory)}
+    return {"digest": _digest(*sources), "unit": unit, "takes_attention": "attention" in _accepted(factory)}
 
 
-def _factory(spec: str) -> tuple[Callable[..., Any], bytes]:
-    """The function that a spec names, and the source of its module."""
+@functools.cache
+def _factory(spec: str) -> tuple[Callable[..., Any], tuple[bytes, ...]]:
+    """The function that a spec names, and the sources that came with it: its own and its neighbours'."""
     where, function = custom.factory_of(spec)
+    before = set(sys.modules)
     try:
         module = _from_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
     except Exception as error:
@@ -127,8 +144,27 @@ def _factory(spec: str) -> tuple[Callable[..., Any], bytes]:
     found = getattr(module, function, None)
     if not callable(found):
         raise UsageError(f"{sanitize(spec)}: there is no function '{sanitize(function)}' in it")
-    file = inspect.getsourcefile(module)
-    return found, Path(file).read_bytes() if file else b""
+    home = Path(where).parent if where.endswith(".py") else _home(where)
+    files = {_file_of(sys.modules[name]) for name in set(sys.modules) - before if name in sys.modules}
+    own = {_file_of(module)} | {file for file in files if file and file.is_relative_to(home.resolve())}
+    return found, tuple(file.read_bytes() for file in sorted(filter(None, own)))
+
+
+def _file_of(module: Any) -> Path | None:
+    file = getattr(module, "__file__", None)
+    return Path(file).resolve() if file and Path(file).is_file() else None
+
+
+def _home(module: str) -> Path:
+    """The folder of the package that a module is in; of a module in none, its file."""
+    top = sys.modules[module.partition(".")[0]]
+    file = _file_of(top)
+    return Path() if file is None else file.parent if hasattr(top, "__path__") else file
+
+
+def _code(folder: Path) -> list[bytes]:
+    """The Python files of a folder, whose code runs where the user trusts it."""
+    return [file.read_bytes() for file in sorted(folder.rglob("*.py"))] if folder.is_dir() else []
 
 
 def _from_file(path: Path) -> Any:
@@ -167,10 +203,35 @@ def from_factory(entry: ModelEntry, identity: Identity, seed: int) -> Built:
     model = model.to(device=identity.device, dtype=offered["dtype"]).eval()
     tokens = int(identity.length) if unit == "tokens" else None
     if given is None:
-        return Built(model, _derived_inputs(entry, model, identity), tokens)
-    args, named = _sorted_inputs(_call(given, {**offered, "model": model}) if callable(given) else given, entry.source)
-    moved = {name: _moved(value, identity) for name, value in named.items()}
-    return Built(model, moved, tokens, tuple(_moved(value, identity) for value in args))
+        return with_inputs(_derived_kind(entry, model), model, identity, tokens)
+    return _with_own_inputs(entry, identity, model, given, offered, _accepted(factory), tokens)
+
+
+def _with_own_inputs(
+    entry: ModelEntry,
+    identity: Identity,
+    model: torch.nn.Module,
+    given: Any,
+    offered: Mapping[str, Any],
+    of_factory: set[str],
+    tokens: int | None,
+) -> Built:
+    """A model with inputs that the user gives, or whose function the user gives."""
+    function = given if callable(given) else None
+    accepted = of_factory | (_accepted(function) if function else set())
+    for name, differs in (("length", True), ("batch", identity.batch != 1)):
+        if differs and not accepted & {name, "**"}:
+            raise UsageError(
+                f"{sanitize(entry.source)}: neither it nor its inputs take '{name}', so nothing depends on it"
+            )
+
+    def remake(batch: int) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        inputs = _call(function, {**offered, "batch": batch, "model": model}) if function else given
+        return _sorted_inputs(_moved(inputs, identity), entry.source)
+
+    args, named = remake(identity.batch)
+    again = function is not None and bool(_accepted(function) & {"batch", "**"})
+    return Built(model, named, tokens, args, remake=remake if again else None)
 
 
 def check_factory_overrides(spec: str, overrides: Mapping[str, Any]) -> None:
@@ -182,14 +243,15 @@ def check_factory_overrides(spec: str, overrides: Mapping[str, Any]) -> None:
             raise UsageError(f"--set {sanitize(key)}: {sanitize(spec)} takes {sanitize(takes)}")
 
 
-def _derived_inputs(entry: ModelEntry, model: torch.nn.Module, identity: Identity) -> dict[str, Any]:
+def _derived_kind(entry: ModelEntry, model: torch.nn.Module) -> str:
+    """The kind of inputs of a model of transformers."""
     main = getattr(model, "main_input_name", None)
     if main not in _KIND_OF_INPUT or not hasattr(model, "config"):
         raise UsageError(f"{sanitize(entry.source)}: return (module, inputs): nothing says what its inputs are")
     unit = INPUT_UNITS[_KIND_OF_INPUT[main]]
     if unit != entry.length_unit:
         raise UsageError(f"{sanitize(entry.source)}: its lengths are {unit}: set length_unit = '{unit}' on the factory")
-    return inputs_for(_KIND_OF_INPUT[main], model, identity)
+    return _KIND_OF_INPUT[main]
 
 
 def _accepted(function: Callable[..., Any]) -> set[str]:
@@ -215,18 +277,20 @@ def _sorted_inputs(inputs: Any, source: str) -> tuple[tuple[Any, ...], Mapping[s
 
 
 def _moved(value: Any, identity: Identity) -> Any:
-    """A tensor on the device of the point, in its dtype where it is no integer."""
-    if not isinstance(value, torch.Tensor):
-        return value
-    return value.to(identity.device, getattr(torch, identity.dtype) if value.is_floating_point() else None)
+    """Tensors, in whatever nest, on the device of the point and in its dtype where they are no integers."""
+    if isinstance(value, torch.Tensor):
+        return value.to(identity.device, getattr(torch, identity.dtype) if value.is_floating_point() else None)
+    if isinstance(value, Mapping):
+        return {key: _moved(one, identity) for key, one in value.items()}
+    return type(value)(_moved(one, identity) for one in value) if type(value) in (list, tuple) else value
 
 
 def _kind(value: Any) -> str:
     return sanitize(type(value).__name__)
 
 
-def _digest(source: bytes) -> str:
-    return hashlib.sha256(source).hexdigest()[:8]
+def _digest(*sources: bytes) -> str:
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:8]
 
 
 def _first_line(error: BaseException) -> str:

@@ -139,8 +139,15 @@ class ModelEntry:
 
     def flops(self, preset: str, length: float, overrides: Settings) -> float | None:
         """FLOPs of one forward of one input, roughly; None where nobody knows."""
+        if self.cost is None:
+            return None
         settings = self.settings(preset, length, overrides)
-        return None if self.cost is None else self.cost(settings, length)
+        try:
+            return self.cost(settings, length)
+        except (TypeError, KeyError, ValueError, ZeroDivisionError):  # sizes that a stranger's config says otherwise
+            if self.custom:
+                return None
+            raise
 
     def notes(self, attention: str, device: str) -> list[str]:
         """What a reader must know to take the numbers of this model for what they are."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +14,10 @@ from typing import Any
 import pytest
 
 import tracekit as tk
-from tracekit.collect import models
+from tracekit.collect import estimate, models
 from tracekit.collect.models import custom
 from tracekit.collect.models.entry import ModelEntry
-from tracekit.collect.plan import split_label
+from tracekit.collect.plan import Request, make, split_label
 from tracekit.errors import UsageError
 from tracekit.points import Identity
 
@@ -24,6 +26,7 @@ transformers = pytest.importorskip("transformers")
 
 from tracekit.collect.models.build import Built, check_overrides  # noqa: E402
 from tracekit.collect.models.custom_build import describe  # noqa: E402
+from tracekit.collect.session import Session  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -56,6 +59,21 @@ sound.length_unit = "seconds"
 
 def number():
     return 3
+
+def sequence_first(length, batch):
+    return torch.nn.Linear(4, 4), lambda length, batch: {"input": torch.randn(length, batch, 4)}
+
+def nested(length, batch):
+    class Sum(torch.nn.Module):
+        def forward(self, xs):
+            return xs[0] + xs[1]["b"]
+    return Sum(), lambda length, batch: {"xs": [torch.ones(batch, length), {"b": torch.ones(batch, length)}]}
+
+def of_no_length():
+    return torch.nn.Linear(4, 4), torch.randn(2, 4)
+
+def fixed_batch(length):
+    return torch.nn.Linear(4, 4), torch.randn(1, length, 4)
 
 def without_inputs():
     return torch.nn.Linear(2, 2)
@@ -137,11 +155,88 @@ def test_a_factory_in_a_file(source: Path) -> None:
     assert sound().dtype == torch.float64
 
 
-def test_an_edited_file_is_another_model(source: Path) -> None:
-    before = entry(f"{source}:own").name
-    source.write_text(SOURCE + "\n# changed\n")
-    assert entry(f"{source}:own").name != before
-    assert custom.without_digest(before) == f"{source}:own"
+def test_inputs_of_other_batches_are_the_users_own(source: Path) -> None:
+    assert built(f"{source}:sequence_first").of_batch(5)().shape == (8, 5, 4)
+    nested = built(f"{source}:nested", dtype="bfloat16")
+    assert nested().dtype == torch.bfloat16
+    assert nested.input_bytes == 2 * 2 * 8 * 2
+    assert nested.of_batch(3)().shape == (3, 8)
+    one = built(f"{source}:fixed_batch", batch=1)
+    with pytest.raises(UsageError, match="one batch alone"):
+        one.of_batch(2)
+
+
+def again(spec: str) -> str:
+    """The name of a model in a process that has not met it yet."""
+    code = f"from tracekit.collect.models.custom_build import describe; print(describe({spec!r}, True)['digest'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+def test_what_was_edited_is_another_model(source: Path, folder: Path) -> None:
+    (source.parent / "neighbour.py").write_text("WIDTH = 4")
+    source.write_text("import neighbour\n" + SOURCE)
+    first = again(f"{source}:own")
+    assert again(f"{source}:own") == first
+    (source.parent / "neighbour.py").write_text("WIDTH = 8")
+    second = again(f"{source}:own")
+    source.write_text("import neighbour\n# changed\n" + SOURCE)
+    assert len({first, second, again(f"{source}:own")}) == 3
+    saved = again(f"hf:{folder}")
+    (folder / "modeling.py").write_text("pass")  # trusted code beside a config
+    assert again(f"hf:{folder}") != saved
+    assert custom.without_digest(f"{source}:own@{first}") == f"{source}:own"
+
+
+def test_settings_of_which_others_follow() -> None:
+    settings = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1, "intermediate_size": 64}
+    llama = built("hf:llama", overrides={**settings, "num_key_value_heads": 4})
+    assert llama.model.model.layers[0].self_attn.q_proj.weight.shape == (64, 64)  # type: ignore[union-attr,index]
+
+
+def test_fewer_layers_than_a_folder_says(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 64}
+    config = transformers.Gemma3TextConfig(**sizes, num_hidden_layers=3, head_dim=16, vocab_size=50)
+    config.save_pretrained(tmp_path / "saved")
+    less = built(f"hf:{tmp_path / 'saved'}", overrides={"num_hidden_layers": 2})
+    assert len(less.model.model.layers) == len(less.model.config.layer_types) == 2  # type: ignore[union-attr,arg-type]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gpt_neo", "llama", "lxmert", "gemma3n_text"])
+def test_strange_configs_can_be_planned(kind: str) -> None:
+    one = entry(f"hf:{kind}")
+    identity = Identity(model="m", architecture=one.name, length=64, attention=one.attention[0])
+    assert estimate.seconds(one, identity, 1e9) > 0
+    assert estimate.disk_bytes(one, identity) > 0
+
+
+def test_code_that_comes_along_runs_only_where_it_is_trusted(tmp_path: Path) -> None:
+    remote = tmp_path / "remote"
+    remote.mkdir()
+    (remote / "code.py").write_text(
+        "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\nraise ImportError"
+    )
+    config = {"model_type": "bert", "auto_map": {"AutoModel": "code.Mine", "AutoConfig": "code.Config"}}
+    (remote / "config.json").write_text(json.dumps(config))
+    code = (
+        "from tracekit.points import Identity; from tracekit.collect.session import Session;"
+        f"Session(Identity(model='m', architecture='hf:{remote}', length=8, threads=1, attention='sdpa'), 0).prepare()"
+    )
+    subprocess.run([sys.executable, "-c", code], input="y\n" * 9, capture_output=True, text=True, check=False)
+    assert not list(tmp_path.rglob("ran"))
+
+
+def test_a_label_that_a_baseline_has(folder: Path, tmp_path: Path) -> None:
+    spec = f"bert=hf:{folder}"
+    models.add(f"hf:{folder}", entry(f"hf:{folder}"))
+    with pytest.raises(UsageError, match="'bert' is a baseline of this sweep too"):
+        make(Request(["longformer", spec], lengths=[64]), tmp_path)
+
+
+def test_a_source_that_changed_since_the_plan(source: Path) -> None:
+    identity = Identity(model="m", architecture=f"{source}:own@01234567", length=8, threads=1, attention="own")
+    with pytest.raises(UsageError, match="changed since the sweep was planned"):
+        Session(identity, 0).prepare()
 
 
 def test_a_factory_in_a_module(package: str) -> None:
@@ -154,6 +249,8 @@ def test_a_factory_in_a_module(package: str) -> None:
         ("number", "returned int, which is no torch.nn.Module"),
         ("without_inputs", "return \\(module, inputs\\)"),
         ("missing", "no function 'missing'"),
+        ("of_no_length", "neither it nor its inputs take 'length'"),
+        ("fixed_batch", "neither it nor its inputs take 'batch'"),
     ],
 )
 def test_factories_that_cannot_be(source: Path, function: str, reason: str) -> None:

@@ -118,9 +118,18 @@ def test_a_model_without_a_cache_cannot_decode() -> None:
         make_step(built, "decode", "")
 
 
-def test_of_another_batch() -> None:
-    built = Built(torch.nn.Identity(), {"a": torch.arange(6).reshape(2, 3), "b": True}, 3, (torch.ones(2, 1),))
-    more = built.of_batch(4)
-    assert more.inputs["a"].tolist() == [[0, 1, 2]] * 4
-    assert more.inputs["b"] is True
-    assert more.args[0].shape == (4, 1)
+def test_another_batch_is_made_anew_or_refused() -> None:
+    with pytest.raises(UsageError, match="one batch alone"):
+        small().of_batch(4)
+    made = small(remake=lambda batch: ((torch.ones(batch, 4),), {})).of_batch(7)
+    assert made().shape == (7, 3)
+
+
+def test_an_encoder_decoder_cannot_decode() -> None:
+    config = transformers.T5Config(d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2, vocab_size=50)
+    ids = torch.randint(5, 50, (1, 8))
+    built = Built(transformers.T5Model(config), {"input_ids": ids, "decoder_input_ids": ids}, 8)
+    with pytest.raises(UsageError, match="has an encoder too"):
+        make_step(built, "decode", "")
+    with pytest.raises(UsageError, match="input_ids and use_cache"):
+        make_step(small(), "decode", "")

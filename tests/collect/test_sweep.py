@@ -177,7 +177,8 @@ def test_check_refuses_what_only_torch_knows(tmp_path: Path) -> None:
 
 
 def test_sweep_from_python(tmp_path: Path) -> None:
-    found = list(sweeping.sweep("bert", lengths=[16], preset="tiny", out=tmp_path, effort=QUICK))
+    given: dict[str, Any] = {"lengths": 16, "attention": "sdpa", "isolation": "forkserver"}
+    found = list(sweeping.sweep("bert", preset="tiny", out=tmp_path, effort=QUICK, **given))
     assert [(point.status, point.identity.length) for point in found] == [("ok", 16)]
 
 
@@ -187,6 +188,7 @@ def test_throughput_is_measured_where_asked(tmp_path: Path) -> None:
     point = points.read_point(done[0].path)
     assert point is not None
     assert [trial.batch for trial in point.throughput][:3] == [1, 2, 4]
+    assert point.throughput_ended in ("memory", "time", "no gain", "size")
     assert all(len(trial.samples_ns) == 3 for trial in point.throughput)
 
 
@@ -256,21 +258,23 @@ def test_decoding_tells_the_first_token_and_each_further_one(tmp_path: Path) -> 
 def test_an_attention_that_never_runs_fails_the_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wavlm = models.get("wavlm")
     monkeypatch.setitem(models._ENTRIES, "wavlm", dataclasses.replace(wavlm, attention=("local:50",)))
-    made = plan(tmp_path, ("wavlm",), (1,))
-    done = collected(made, isolation="none")  # a forked server has the entries as they are
+    made = plan(tmp_path, ("wavlm",), (1,), isolation="none")  # a forked server has the entries as they are
+    done = collected(made)
     assert statuses(done) == ["error"]
     assert "never called 'local:50'" in done[0].reason
 
 
 def test_a_model_without_checkpointing_says_so(tmp_path: Path) -> None:
-    done = collected(plan(tmp_path, ("mpnet",), mode="training", checkpointing=True), isolation="none")
+    done = collected(plan(tmp_path, ("mpnet",), mode="training", checkpointing=True, isolation="none"))
     assert statuses(done) == ["error"]
     assert "MPNetModel has no gradient checkpointing" in done[0].reason
 
 
 @pytest.mark.parametrize("isolation", ["spawn", "none"])
 def test_isolation(tmp_path: Path, isolation: str) -> None:
-    assert statuses(collected(plan(tmp_path), isolation=isolation)) == ["ok"]
+    assert statuses(collected(plan(tmp_path, isolation=isolation))) == ["ok"]
+    # a point that was measured among the remains of others is no substitute for one that was not
+    assert plan(tmp_path).points[0].finished == (isolation == "spawn")
 
 
 def test_bfloat16_gives_a_full_report(tmp_path: Path) -> None:

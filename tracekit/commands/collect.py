@@ -140,6 +140,7 @@ def _request(args: argparse.Namespace) -> Request:
         compile=args.compile,
         pretrained=args.pretrained,
         trust_remote_code=args.trust_remote_code,
+        isolation=args.isolation,
         annotate=args.annotate,
         threads=args.threads,
         seed=args.seed,
@@ -166,13 +167,10 @@ def _overrides(pairs: Sequence[str]) -> dict[str, Any]:
 
 def _effort(args: argparse.Namespace) -> Effort:
     from tracekit.collect.rounds import Effort
-    from tracekit.collect.worker import ISOLATION
 
     for option, number in (("repeats", args.repeats), ("budget", args.budget), ("timeout", args.timeout)):
         if number is not None and not number > 0:
             raise UsageError(f"--{option} {number:g}: more than 0 is needed")
-    if args.isolation not in ISOLATION:
-        raise UsageError(f"--isolation {sanitize(args.isolation)}: known: {', '.join(ISOLATION)}")
     return Effort(repeats=args.repeats, timeout=args.timeout, throughput=args.throughput)
 
 
@@ -247,7 +245,6 @@ def _collect(
             skip_after_oom=not args.no_skip_after_oom,
             said=lambda doing: progress.update(task, description=sanitize(doing)),
             command=["tracekit", *sys.argv[1:]],
-            isolation=args.isolation,
         )
         try:
             for result in running:
