@@ -3,7 +3,7 @@
 Usage: python benchmarks/reading.py TRACE... [--repeats 5] [--hta [PYTHON]]
            [--tracelens CHECKOUT [--tracelens-python PYTHON]]
 
-Ours runs as the command line does (polars with one thread), the others as they come. Every way is measured in turns,
+Ours runs as the command line does (`tracekit/process.py`), the others as they come. Every way is measured in turns,
 each time in a process of its own (children included, imports not counted): our load alone, load with every table, and
 load from the cache; with `--hta` HTA's load alone (rounding off), in this environment or in that of another
 interpreter; with `--tracelens` the whole report of a TraceLens checkout. Prints the medians, and how many times as much
@@ -48,6 +48,9 @@ def peak_mb() -> float:
 
 def ours(tables: bool, cache: bool = False) -> Callable[[Path], None]:
     """Our reader, with every table and finding if `tables`."""
+    from tracekit.process import settle
+
+    settle()
     import numpy.ma  # noqa: F401  # polars imports it at the first column
 
     from tracekit.analyze.trace import Trace
@@ -142,10 +145,8 @@ def main() -> None:
         run(args.traces[0])
         print(json.dumps([cpu_seconds() - before, peak_mb()]))
         return
-    from tracekit.cli import ONE_THREAD  # not at the top: another interpreter, with HTA, need not have us
-
     with tempfile.TemporaryDirectory() as cache:
-        own = (sys.executable, {"TRACEKIT_CACHE_DIR": cache, **dict([ONE_THREAD])})
+        own = (sys.executable, {"TRACEKIT_CACHE_DIR": cache})
         ways = dict.fromkeys(("load", OURS, "load from the cache"), own)
         if args.hta:
             ways["HTA load"] = (args.hta, {})

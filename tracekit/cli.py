@@ -14,12 +14,10 @@ from typing import Any, NoReturn
 
 import tracekit
 from tracekit.errors import EXIT_INTERRUPTED, EXIT_USAGE, TracekitError
+from tracekit.process import settle
 from tracekit.safety import sanitize
 
 COMMANDS = ("collect", "report", "check", "open", "models")
-
-# Our tables are small and many: waking polars' threads for each costs a tenth of an analysis, and saves no time.
-ONE_THREAD = ("POLARS_MAX_THREADS", "1")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a C locale must not end a report
-    os.environ.setdefault(*ONE_THREAD)
+    settle()
     args = build_parser().parse_args(argv)
     try:
         return int(args.run(args))

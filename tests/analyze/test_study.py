@@ -70,7 +70,12 @@ def test_throughput_is_the_best_trial() -> None:
         Trial(batch=4, samples_ns=[2 * 10**9, 10**9, 2 * 10**9]),
         Trial(batch=8, samples_ns=[]),
     ]
-    assert curves.throughput(make(throughput=trials)) == {"best_batch": 4, "samples_per_s": 2.0, "tokens_per_s": 256.0}
+    assert curves.throughput(make(throughput=trials, throughput_ended="no gain")) == {
+        "best_batch": 4,
+        "samples_per_s": 2.0,
+        "tokens_per_s": 256.0,
+        "ended": "no gain",
+    }
     assert curves.throughput(make()) is None
 
 
