@@ -20,5 +20,5 @@ def settle() -> None:
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         if hasattr(libc, "gnu_get_libc_version") and not any(name.startswith("MALLOC_") for name in os.environ):
-            for option, size in ((_TRIM_THRESHOLD, 256 << 20), (_MMAP_THRESHOLD, 32 << 20), (_TOP_PAD, 16 << 20)):
+            for option, size in ((_TRIM_THRESHOLD, 64 << 20), (_MMAP_THRESHOLD, 4 << 20), (_TOP_PAD, 16 << 20)):
                 libc.mallopt(option, size)
