@@ -92,8 +92,10 @@ class Decoder:
             groups[type(event)].append(event)
         durs = {kind: [e.dur for e in rows] for kind, rows in groups.items()}
         lasting = len(decoded) - sum(dur.count(None) for dur in durs.values())
-        if _quoted(block, b"ts", b"dur") != [len(decoded), lasting]:
+        if _count(block, b'"ts"') != len(decoded):
             return False  # a key given twice: typed decoding would keep the last in silence
+        if _count(block, b'"dur') != lasting and block.count(b'"dur"') != lasting:
+            return False
         starts = _starts(block, decoded, groups)
         if starts is None:
             return False
@@ -230,17 +232,11 @@ def _numbered(threads: dict[tuple[int, int], int]) -> tuple[pl.DataFrame, ev.Int
     return pl.DataFrame([pl.Series("thread", range(len(names)), dtype=pl.Int32), *ids]), number
 
 
-def _quoted(block: bytes, *words: bytes) -> list[int]:
-    """How often each word stands between quotes. Quotes at the right distance are few: only there one looks closer."""
-    text = np.frombuffer(block, dtype=np.uint8)
-    quotes = np.flatnonzero(text == ord('"'))
-    distance = np.diff(quotes)
-    counts = []
-    for word in words:
-        at = quotes[:-1][distance == len(word) + 1] + 1
-        same = np.logical_and.reduce([text[at + i] == char for i, char in enumerate(word)])
-        counts.append(int(np.count_nonzero(same)))
-    return counts
+def _count(block: bytes, word: bytes) -> int:
+    """How often four bytes stand in a block. As numbers, at each of four alignments: far quicker than a search."""
+    number = int.from_bytes(word, "little")
+    views = (np.frombuffer(block, "<u4", (len(block) - at) // 4, at) for at in range(min(4, len(block))))
+    return sum(int(np.count_nonzero(one == number)) for one in views)
 
 
 def _starts(block: bytes, decoded: list[Any], groups: Mapping[Any, list[Any]]) -> dict[Any, ev.Int64s] | None:

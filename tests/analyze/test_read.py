@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 
 from tracekit.analyze import read as reader
 from tracekit.analyze import stream
-from tracekit.analyze.decode import _quoted
+from tracekit.analyze.decode import _count
 from tracekit.analyze.forgive import nanoseconds, shallow
 from tracekit.analyze.nest import sweep
 from tracekit.analyze.read import read_events
@@ -410,14 +410,23 @@ def test_begin_and_end_pairs_are_the_spans_they_stand_for(threads: list[list[tup
 
 
 @given(st.text('"tsdur: \\', max_size=60), st.text('"tsdur: \\', max_size=60))
-def test_quoted_words_are_counted(before: str, after: str) -> None:
+def test_words_are_counted_wherever_they_stand(before: str, after: str) -> None:
     text = (before + '"ts": 1, "dur": 2' + after).encode()
-    places = (
-        [text[i:].startswith(b'"ts"') for i in range(len(text))],
-        [text[i:].startswith(b'"dur"') for i in range(len(text))],
-    )
-    assert _quoted(text, b"ts", b"dur") == [sum(p) for p in places]
-    assert _quoted(b"", b"ts") == [0]
+    for word in (b'"ts"', b'"dur'):
+        assert _count(text, word) == sum(text[i:].startswith(word) for i in range(len(text)))
+        assert [_count(word[:n], word) for n in range(5)] == [0, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "findings"), [("duration", '{"duration": 1}', 0), ('"dur', "{}", 0), ("x", '{"dur": 7}', 0)]
+)
+def test_words_like_the_keys_of_times_do_no_harm(name: str, args: str, findings: int, tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    event = '{"ph": "X", "cat": "cpu_op", "name": %s, "pid": 1, "tid": 1, "ts": 1, "dur": 2, "args": %s}'
+    path.write_text('{"traceEvents": [' + event % (json.dumps(name), args) + "]}")
+    events = read_events(path)
+    assert events.frames.host["dur_ns"].to_list() == [2000]
+    assert len(events.findings) == findings
 
 
 HUGE = 10**30
