@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,9 @@ TAIL = 0.025  # on either side of a 95% interval
 WIDEST = 4.0  # hi / lo above which an interval says nothing
 MANY = 0.25  # share of draws with several crossings above which there is no one tipping point
 STEPS = 32  # places looked at between two measured lengths
-# Between octaves the log-log slope of a + b n rises by at most 0.18, of a + b n + c n^2 by 0.36, and never falls.
-PADDED_RISE = 0.45
-FLAT = 0.15  # log-log slope below which a curve counts as constant
+PADDED = 0.6  # share of draws in which a curve rises more sharply than a parabola that makes it look padded
+WITHIN = 1.5  # the window of a padded curve over the length up to which it was seen to be flat
+ROUNDING = 0.02  # how much sharper than a parabola does not matter
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def tipping_point(pair: Pair, draws: int = 1000, seed: int = 0) -> Tipping:
 
 def _verdict(drawn: Draws) -> Tipping:
     signs = _sure_signs(drawn.log_ratio)
-    runs = [sign for i, sign in enumerate(known := signs[signs != 0].tolist()) if i == 0 or sign != known[i - 1]]
+    runs = [sign for sign, _ in groupby(signs[signs != 0].tolist())]
     found = up_crossing(drawn)
     if not runs:
         return Tipping("not_resolved", "the difference is below the noise at all lengths")
@@ -212,7 +213,7 @@ def _interpolations(drawn: Draws, rows: NDArray[np.bool_]) -> list[Floats]:
     logs = np.log(drawn.lengths)
     line, *parabolas = _operators(logs, finite)
     found = [ratio @ line.T, *(ratio @ one.T for one in parabolas)]
-    windows = [padding(drawn.lengths[finite], one[0, finite]) for one in (drawn.baseline, drawn.efficient)]
+    windows = [padding(drawn.lengths[finite], one[:, finite]) for one in (drawn.baseline, drawn.efficient)]
     for sign in (1, -1):
         shifted = [
             _shifted(one, drawn.lengths, line, sign * way * window) if window else one @ line.T
@@ -244,19 +245,17 @@ def _operators(logs: Floats, usable: NDArray[np.bool_]) -> tuple[Floats, Floats,
 
 
 def padding(lengths: Floats, logs: Floats) -> float:
-    """The window to which a curve looks padded, from its estimate: flat up to a length, then a sharp rise; 0 if none.
+    """The window to which a curve may be padded, from draws (rows) of its log costs; 0 if it does not look padded.
 
-    Sums of powers with positive coefficients are convex in log-log, and a + b n + c n^2 bends no faster than PADDED_RISE
-    an octave; a curve that bends faster is padded to whole windows, or bound by something else from there on.
+    Of a + b n + c n^2 with non-negative coefficients, the rise over one bracket to the rise over the next is at most as of
+    n^2. A curve that rises more sharply, in a PADDED share of the draws, computes whole windows, of at least the length
+    up to which it was flat and at most the next measured one (we take WITHIN), or is bound by something else from there on.
     """
-    if len(lengths) < 3:
-        return 0.0
-    x = np.log(lengths)
-    slopes = np.diff(logs) / np.diff(x)
-    octaves = (x[2:] - x[:-2]) / 2 / math.log(2)
-    sharp = (np.diff(slopes) / octaves > PADDED_RISE) & (np.minimum.accumulate(slopes[:-1]) < FLAT)
-    flat = [i for i in np.flatnonzero(sharp) if slopes[i] < FLAT]
-    return float(lengths[flat[-1] + 1]) if flat else 0.0
+    costs = np.exp(logs - logs[0].max())
+    rises, most = np.diff(costs, axis=1), np.diff(lengths**2)
+    sharp = rises[:, 1:] * most[:-1] > rises[:, :-1] * most[1:] * (1 + ROUNDING) + ROUNDING * costs[:, 1:-1] * most[:-1]
+    bends = np.flatnonzero(sharp.mean(axis=0) > PADDED)
+    return WITHIN * float(lengths[bends[-1] + 1]) if len(bends) else 0.0
 
 
 def _shifted(values: Floats, lengths: Floats, line: Floats, window: float) -> Floats:

@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 Rounds = Sequence[Sequence[float]]
 
 MEDIAN_SPREAD = math.sqrt(math.pi / 2)  # standard error of a median over that of a mean, of normal samples
+OUTLIER = 4.0  # standard deviations at which the deviation of a round is cut off
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,19 @@ def draw(pair: Pair, draws: int, seed: int) -> Draws:
     count = 0 if pair.exact else draws
     least = 1 if pair.exact else 2
     lengths = [length for length in _common(pair) if _known(pair, length, least)]
-    columns = [_length(pair, length, count, np.random.default_rng([seed, i])) for i, length in enumerate(lengths)]
-    shape = (count + 1, len(lengths))
-    baseline = np.stack([b for b, _ in columns], axis=1) if columns else np.empty(shape)
-    efficient = np.stack([e for _, e in columns], axis=1) if columns else np.empty(shape)
+    logs = {length: _round_logs(pair, length) for length in lengths}
+    typical = _typical(logs)
+    baseline, efficient = np.full((2, count + 1, len(lengths)), np.inf)
+    for i, (length, parts) in enumerate(logs.items()):
+        rng = np.random.default_rng([seed, i])
+        drawn = [np.median(one, axis=0) + _scatter(one, typical[k], count, rng) for k, one in parts.items()]
+        if "both" in parts:  # level and log ratio
+            baseline[:, i] = drawn[0][:, 0] + drawn[0][:, 1] / 2
+            efficient[:, i] = drawn[0][:, 0] - drawn[0][:, 1] / 2
+            continue
+        for key, one in zip(parts, drawn, strict=True):
+            (baseline if key == "baseline" else efficient)[:, i] = one[:, 0]
+        baseline[1:, i] += pair.drift.get(length, 0.0) * rng.standard_normal(count)
     return Draws(np.array(lengths, dtype=np.float64), baseline, efficient, pair.exact)
 
 
@@ -86,35 +96,42 @@ def _known(pair: Pair, length: float, least: int) -> bool:
     return all(length in c.failed or len(c.rounds[length]) >= least for c in (pair.efficient, pair.baseline))
 
 
-def _length(pair: Pair, length: float, draws: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """The baseline's and the efficient model's log cost at one length: the estimate, then draws."""
-    logs = [_round_logs(curve, length) for curve in (pair.baseline, pair.efficient)]
-    if length in pair.shared and all(one is not None for one in logs):
-        both = np.stack([one for one in logs if one is not None], axis=1)
-        level, ratio = np.median(both.mean(axis=1)), np.median(both[:, 0] - both[:, 1])
-        drawn = np.array([level + ratio / 2, level - ratio / 2]) + _scatter(both, draws, rng)
-        return drawn[:, 0], drawn[:, 1]
-    base, own = (
-        np.full(draws + 1, np.inf) if one is None else np.median(one) + _scatter(one[:, None], draws, rng)[:, 0]
-        for one in logs
-    )
-    slow = pair.drift.get(length, 0.0) * np.concatenate([[0.0], rng.standard_normal(draws)])
-    return base + slow, own
+def _round_logs(pair: Pair, length: float) -> dict[str, Floats]:
+    """The logs of the rounds' medians, a row per round: of either model, or of `both` their mean and their difference."""
+    logs = {
+        name: np.log([float(np.median(samples)) for samples in curve.rounds[length]])[:, None]
+        for name, curve in (("baseline", pair.baseline), ("efficient", pair.efficient))
+        if length not in curve.failed
+    }
+    if length not in pair.shared or len(logs) < 2:
+        return logs
+    first, second = logs.values()
+    return {"both": np.hstack([(first + second) / 2, first - second])}
 
 
-def _round_logs(curve: Curve, length: float) -> Floats | None:
-    """The log of each round's median; None where the model cannot run."""
-    if length in curve.failed:
-        return None
-    return np.log([float(np.median(samples)) for samples in curve.rounds[length]])
+def _typical(logs: Mapping[float, Mapping[str, Floats]]) -> dict[str, Floats]:
+    """The scatter of a round that is typical over the lengths, for each kind of rounds; see `_scatter`."""
+    kinds = {kind for parts in logs.values() for kind in parts}
+    return {k: np.median([_scale(parts[k]) for parts in logs.values() if k in parts], axis=0) for k in sorted(kinds)}
 
 
-def _scatter(logs: Floats, draws: int, rng: np.random.Generator) -> Floats:
-    """What a draw adds to the estimate: (1 + draws, columns), the first row zero. `logs` has a row per round."""
+def _scale(logs: Floats) -> Floats:
+    """The standard deviation by the median absolute deviation, which outliers leave alone, per column."""
+    return 1.4826 * np.median(np.abs(logs - np.median(logs, axis=0)), axis=0)
+
+
+def _scatter(logs: Floats, typical: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """What a draw adds to the estimate: (1 + draws, columns), the first row zero. `logs` has a row per round.
+
+    A round further off than OUTLIER typical deviations moves a median no more than one that is just that far.
+    """
     rounds = len(logs)
     added = np.zeros((draws + 1, logs.shape[1]))
     if rounds > 1 and draws:
         freedom = rounds - 1
+        limit = OUTLIER * np.maximum(typical, _scale(logs))
+        off = logs - np.median(logs, axis=0)
+        off = np.where(limit > 0, np.clip(off, -limit, limit), off)
         weights = rng.standard_normal((draws, rounds)) / np.sqrt(rng.chisquare(freedom, (draws, 1)) / freedom)
-        added[1:] = MEDIAN_SPREAD / math.sqrt(rounds * freedom) * (weights @ (logs - logs.mean(axis=0)))
+        added[1:] = MEDIAN_SPREAD / math.sqrt(rounds * freedom) * (weights @ (off - off.mean(axis=0)))
     return added
