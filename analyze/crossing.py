@@ -10,8 +10,9 @@ the ranges' low ends and the 97.5% quantile of their high ends.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ MANY = 0.25  # share of draws with several crossings above which there is no one
 STEPS = 32  # places looked at between two measured lengths
 PADDED = 0.6  # share of draws in which a curve rises more sharply than a parabola that makes it look padded
 WITHIN = 1.5  # the window of a padded curve over the length up to which it was seen to be flat
+BEYOND = 1.5  # how far the truth may be off the line, by the parabola's distance from it
 ROUNDING = 0.02  # how much sharper than a parabola does not matter
 
 
@@ -212,16 +214,21 @@ def _interpolations(drawn: Draws, rows: NDArray[np.bool_]) -> list[Floats]:
     ratio = baseline - efficient
     logs = np.log(drawn.lengths)
     line, *parabolas = _operators(logs, finite)
-    found = [ratio @ line.T, *(ratio @ one.T for one in parabolas)]
-    windows = [padding(drawn.lengths[finite], one[:, finite]) for one in (drawn.baseline, drawn.efficient)]
-    for sign in (1, -1):
-        shifted = [
-            _shifted(one, drawn.lengths, line, sign * way * window) if window else one @ line.T
-            for one, window, way in zip((baseline, efficient), windows, (1, -1), strict=True)
-        ]
-        if any(windows):
-            found.append(shifted[0] - shifted[1])
+    found = [ratio @ one.T for one in _beyond(line, parabolas)]
+    flat = [padding(drawn.lengths[finite], one[:, finite]) for one in (drawn.baseline, drawn.efficient)]
+    if any(flat):
+        for way, smooth in product((1, -1), _beyond(line, parabolas)):
+            stepped = (
+                _stepped(values, drawn.lengths, line, upto, way * sign) if upto else values @ smooth.T
+                for values, upto, sign in ((baseline, flat[0], 1), (efficient, flat[1], -1))
+            )
+            found.append(next(stepped) - next(stepped))
     return found
+
+
+def _beyond(line: Floats, parabolas: Sequence[Floats]) -> list[Floats]:
+    """The line, and as far beyond each parabola as we take for possible."""
+    return [line, *(line + BEYOND * (one - line) for one in parabolas)]
 
 
 def _operators(logs: Floats, usable: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
@@ -245,7 +252,7 @@ def _operators(logs: Floats, usable: NDArray[np.bool_]) -> tuple[Floats, Floats,
 
 
 def padding(lengths: Floats, logs: Floats) -> float:
-    """The window to which a curve may be padded, from draws (rows) of its log costs; 0 if it does not look padded.
+    """The length up to which a padded curve is flat, from draws (rows) of log costs; 0 if it does not look padded.
 
     Of a + b n + c n^2 with non-negative coefficients, the rise over one bracket to the rise over the next is at most as of
     n^2. A curve that rises more sharply, in a PADDED share of the draws, computes whole windows, of at least the length
@@ -255,26 +262,25 @@ def padding(lengths: Floats, logs: Floats) -> float:
     rises, most = np.diff(costs, axis=1), np.diff(lengths**2)
     sharp = rises[:, 1:] * most[:-1] > rises[:, :-1] * most[1:] * (1 + ROUNDING) + ROUNDING * costs[:, 1:-1] * most[:-1]
     bends = np.flatnonzero(sharp.mean(axis=0) > PADDED)
-    return WITHIN * float(lengths[bends[-1] + 1]) if len(bends) else 0.0
+    return float(lengths[bends[-1] + 1]) if len(bends) else 0.0
 
 
-def _shifted(values: Floats, lengths: Floats, line: Floats, window: float) -> Floats:
-    """Values on the fine grid, as if the cost at n were that at n + window, within the measured ones around n."""
+def _stepped(values: Floats, lengths: Floats, line: Floats, flat: float, way: int) -> Floats:
+    """Values on the fine grid, as if the cost at n were that a window longer (way 1) or shorter (-1).
+
+    It stays within the measured values on both sides of n, and below `flat` the curve is as it was measured.
+    """
     plain = values @ line.T
     count = len(lengths)
-    grid = np.concatenate(
-        [lengths[i] * (lengths[i + 1] / lengths[i]) ** (np.arange(STEPS) / STEPS) for i in range(count - 1)]
-        + [lengths[-1:]]
-    )
-    moved = np.clip(grid + window, lengths[0], lengths[-1])
-    indices = np.interp(np.log(moved), np.log(grid), np.arange(len(grid)))
-    whole = np.minimum(indices.astype(np.int64), len(grid) - 2)
-    part = indices - whole
-    found = plain[:, whole] * (1 - part) + plain[:, whole + 1] * part
-    bracket = np.minimum(np.arange(len(grid)) // STEPS, count - 2)
+    logs = np.interp(np.arange(plain.shape[1]) / STEPS, np.arange(count), np.log(lengths))
+    moved = np.clip(np.exp(logs) + way * WITHIN * flat, lengths[0], lengths[-1])
+    place = np.interp(np.log(moved), logs, np.arange(len(logs)))
+    whole = np.minimum(place.astype(np.int64), len(logs) - 2)
+    found = plain[:, whole] + (plain[:, whole + 1] - plain[:, whole]) * (place - whole)
+    bracket = np.minimum(np.arange(len(logs)) // STEPS, count - 2)
     ends = np.stack([values[:, bracket], values[:, bracket + 1]])
     inside = np.clip(found, ends.min(axis=0), ends.max(axis=0))
-    return np.where(grid >= abs(window), inside, plain)
+    return np.where(np.exp(logs) > flat * (1 + 1e-9), inside, plain)
 
 
 def _fit(drawn: Draws) -> dict[str, float | None]:
