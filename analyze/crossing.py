@@ -288,8 +288,7 @@ def _fit(drawn: Draws) -> dict[str, float | None]:
     found = fitted_crossings(drawn)
     if found is None:
         return {}
-    low, high = (
-        float(np.quantile(found[1:], q, method=method)) if len(found) > 1 else math.inf
-        for q, method in ((TAIL, "lower"), (1 - TAIL, "higher"))
-    )
+    draws = found[1:] if len(found) > 1 else np.array([np.inf])
+    low = float(np.quantile(draws, TAIL, method="lower"))
+    high = float(np.quantile(draws, 1 - TAIL, method="higher"))
     return {"fit_at": _inside(float(found[0])), "fit_lo": _inside(low), "fit_hi": _inside(high)}
