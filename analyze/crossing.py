@@ -1,10 +1,10 @@
 """The tipping point of two curves: the smallest length from which one is better at all longer measured lengths.
 
 It lies between the last measured length at which the efficient model is not better and the next. In between, the log
-ratio is interpolated linearly against log length. What the curve does between two measured lengths is not in the noise,
-so each draw of the bootstrap gives not one crossing but the range of several ways to interpolate: the line, the parabolas
-through either neighbour, and where a curve looks padded to whole windows, its steps. The interval is the 2.5% quantile of
-the ranges' low ends and the 97.5% quantile of their high ends.
+ratio is interpolated linearly against log length. What the curve does between two measured lengths is not in the
+noise, so each draw of the bootstrap gives not one crossing but the range of several ways to interpolate: the line, the
+parabolas through either neighbour, and where a curve looks padded to whole windows, its steps. The interval is the 2.5%
+quantile of the ranges' low ends and the 97.5% quantile of their high ends.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Tipping:
     """A verdict on two curves. Lengths in the curves' unit; None where there is none or the interval is open.
 
     verdict: `always`, `never` (at the measured lengths), `from` at on, `between` at and until (better only there; at is
-    None where that begins at or below the shortest length), `not_resolved`; `reason` says why. With no noise (`exact`), and
-    where a model cannot run, lo and hi are the measured lengths around the crossing.
+    None where that begins at or below the shortest length), `not_resolved`; `reason` says why. With no noise (`exact`),
+    and where a model cannot run, lo and hi are the measured lengths around the crossing.
     """
 
     verdict: str
@@ -71,9 +71,12 @@ def tipping_point(pair: Pair, draws: int = 1000, seed: int = 0) -> Tipping:
     if not len(drawn.lengths):
         return Tipping("not_resolved", "no length has both curves, in two rounds or more")
     ratios = np.exp(drawn.log_ratio[0])
+    fit = _fit(drawn)
     return replace(
         _verdict(drawn),
-        **_fit(drawn),
+        fit_at=fit[0],
+        fit_lo=fit[1],
+        fit_hi=fit[2],
         range_lo=float(drawn.lengths[0]),
         range_hi=float(drawn.lengths[-1]),
         ratio_lo_end=float(ratios[0]) if 0 < ratios[0] < math.inf else None,
@@ -181,7 +184,7 @@ def up_crossing(drawn: Draws) -> Interval:
 
 
 def _brackets(drawn: Draws, rows: NDArray[np.bool_], last: NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
-    """For `rows`, whose crossing lies after measured length `last`: the crossing by the line, the least, the greatest."""
+    """The crossings of `rows`, after measured lengths `last`: by the line, the least, the greatest."""
     left, right = drawn.lengths[last], drawn.lengths[last + 1]
     ends = drawn.log_ratio[rows][np.arange(len(last)), last], drawn.log_ratio[rows][np.arange(len(last)), last + 1]
     unknown = ~(np.isfinite(ends[0]) & np.isfinite(ends[1]))
@@ -204,11 +207,12 @@ def _last_upward(inside: Floats) -> Floats:
     before, after = inside[rows, place], inside[rows, place + 1]
     with np.errstate(divide="ignore", invalid="ignore"):
         part = np.where(after > before, -before / (after - before), 1.0)
-    return (place + np.clip(part, 0, 1)) / STEPS
+    found: Floats = (place + np.clip(part, 0, 1)) / STEPS
+    return found
 
 
 def _interpolations(drawn: Draws, rows: NDArray[np.bool_]) -> list[Floats]:
-    """The log ratio on a fine grid, STEPS places to a bracket, in every way that we take for possible; the line first."""
+    """The log ratio on a fine grid, STEPS places to a bracket, in every possible way; the line first."""
     finite = np.isfinite(drawn.log_ratio[0])
     baseline, efficient = (np.where(finite, one[rows], 0.0) for one in (drawn.baseline, drawn.efficient))
     ratio = baseline - efficient
@@ -232,7 +236,7 @@ def _beyond(line: Floats, parabolas: Sequence[Floats]) -> list[Floats]:
 
 
 def _operators(logs: Floats, usable: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
-    """Matrices from values at the lengths to the fine grid: the line, the parabola with the left, with the right neighbour.
+    """Matrices from lengths to the fine grid: the line, the parabolas with the left and the right neighbour.
 
     Where there is no such neighbour the parabola is the line.
     """
@@ -254,9 +258,9 @@ def _operators(logs: Floats, usable: NDArray[np.bool_]) -> tuple[Floats, Floats,
 def padding(lengths: Floats, logs: Floats) -> float:
     """The length up to which a padded curve is flat, from draws (rows) of log costs; 0 if it does not look padded.
 
-    Of a + b n + c n^2 with non-negative coefficients, the rise over one bracket to the rise over the next is at most as of
-    n^2. A curve that rises more sharply, in a PADDED share of the draws, computes whole windows, of at least the length
-    up to which it was flat and at most the next measured one (we take WITHIN), or is bound by something else from there on.
+    Of a + b n + c n^2 with non-negative coefficients, a rise over one bracket is to the one before at most as of n^2. A
+    curve that rises more sharply, in a PADDED share of the draws, computes whole windows, of at least the length up to
+    which it was flat and at most the next measured one (we take WITHIN), or is bound by something else from there on.
     """
     costs = np.exp(logs - logs[0].max())
     rises, most = np.diff(costs, axis=1), np.diff(lengths**2)
@@ -283,12 +287,12 @@ def _stepped(values: Floats, lengths: Floats, line: Floats, flat: float, way: in
     return np.where(np.exp(logs) > flat * (1 + 1e-9), inside, plain)
 
 
-def _fit(drawn: Draws) -> dict[str, float | None]:
+def _fit(drawn: Draws) -> tuple[float | None, float | None, float | None]:
     """The crossing of the fitted curves and its interval; see `polynomials`."""
     found = fitted_crossings(drawn)
     if found is None:
-        return {}
+        return None, None, None
     draws = found[1:] if len(found) > 1 else np.array([np.inf])
     low = float(np.quantile(draws, TAIL, method="lower"))
     high = float(np.quantile(draws, 1 - TAIL, method="higher"))
-    return {"fit_at": _inside(float(found[0])), "fit_lo": _inside(low), "fit_hi": _inside(high)}
+    return _inside(float(found[0])), _inside(low), _inside(high)

@@ -1,8 +1,8 @@
 """A parametric second opinion on a crossing: a + b n + c n^2 for the baseline against a + b n for the efficient model.
 
 Coefficients are non-negative (work, not savings) and fitted in relative error. With at most three columns, non-negative
-least squares is done by trying every set of columns (Lawson & Hanson 1974, chapter 23: the optimum is the plain least-squares
-solution on its own support), for all draws at once.
+least squares is done by trying every set of columns (Lawson & Hanson 1974, chapter 23: the optimum is the plain
+least-squares solution on its own support), for all draws at once.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def fitted_crossings(draws: Draws) -> Floats | None:
     baseline = nonnegative_fits(lengths, np.exp(draws.baseline[:, finite] - unit), 2)
     efficient = nonnegative_fits(lengths, np.exp(draws.efficient[:, finite] - unit), 1)
     constant, linear = (baseline[:, :2] - efficient).T
-    return scale * _last_root(constant, linear, baseline[:, 2])
+    found: Floats = scale * _last_root(constant, linear, baseline[:, 2])
+    return found
 
 
 def _last_root(constant: Floats, linear: Floats, square: Floats) -> Floats:

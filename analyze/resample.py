@@ -1,14 +1,14 @@
-"""Two curves and what else they might have been: bootstrap draws of log cost at every length that both were measured at.
+"""Two curves and what else they might have been: bootstrap draws of log cost at the lengths they have in common.
 
 A cost is anything of which less is better: ns of a step, ns of one input, bytes. A length has rounds, a round samples;
 the cost of a round is the median of its samples, that of a length the median of its rounds. Where the two models took
 turns within the rounds (interleaved), drift of the machine hits both alike: the log ratio of a length is the median of
 the rounds' log ratios, and a draw reweighs the rounds of both models jointly.
 
-Method. Resampling 5 rounds with replacement understates their spread and knows few distinct medians. So we draw smoothly:
-normal weights on the deviations of the rounds (a multiplier bootstrap; van der Vaart & Wellner 1996, section 2.9), times
-sqrt(pi / 2), what a median scatters more than a mean, over the root of chi-squared / degrees of freedom, which makes the
-draws follow Student's t: the honest width for few rounds.
+Method. Resampling 5 rounds with replacement understates their spread and knows few distinct medians. So we draw
+smoothly: normal weights on the deviations of the rounds (a multiplier bootstrap; van der Vaart & Wellner 1996, section
+2.9), times sqrt(pi / 2), what a median scatters more than a mean, over the root of chi-squared / degrees of freedom,
+which makes the draws follow Student's t: the honest width for few rounds.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _known(pair: Pair, length: float, least: int) -> bool:
 
 
 def _round_logs(pair: Pair, length: float) -> dict[str, Floats]:
-    """The logs of the rounds' medians, a row per round: of either model, or of `both` their mean and their difference."""
+    """The logs of the rounds' medians, a row per round: of either model, or of `both` mean and difference."""
     logs = {
         name: np.log([float(np.median(samples)) for samples in curve.rounds[length]])[:, None]
         for name, curve in (("baseline", pair.baseline), ("efficient", pair.efficient))

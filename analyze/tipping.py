@@ -30,18 +30,8 @@ TIPPING: dict[str, Any] = {
     "reason": pl.String,
 }
 # Curves that differ in one of these answer different questions, or were measured on different machines.
-_ALIKE = (
-    "mode",
-    "batch",
-    "dtype",
-    "device",
-    "length_unit",
-    "threads",
-    "machine",
-    "compile",
-    "checkpointing",
-    "optimizer",
-)
+_SETTINGS = ("mode", "batch", "dtype", "device", "length_unit")
+_ALIKE = (*_SETTINGS, "threads", "machine", "compile", "checkpointing", "optimizer")
 
 Keyed = dict[tuple[str, int], list[float]]  # samples by (sweep, round)
 Costs = Callable[[Point], Keyed]
@@ -105,15 +95,10 @@ def _row(efficient: Series, base: Series, metric: str, draws: int, seed: int) ->
     found = tipping_point(pair, draws, seed)
     both = set(pair.efficient.rounds) & set(pair.baseline.rounds)
     own, other = efficient.identity, base.identity
+    names = (efficient.label, base.label, own.model, other.model, own.attention, other.attention)
     return {
-        **dict(
-            zip(
-                _TEXT,
-                (efficient.label, base.label, own.model, other.model, own.attention, other.attention),
-                strict=True,
-            )
-        ),
-        **{name: getattr(own, name) for name in ("mode", "batch", "dtype", "device", "length_unit")},
+        **dict(zip(_TEXT, names, strict=True)),
+        **{name: getattr(own, name) for name in _SETTINGS},
         "metric": metric,
         **asdict(found),
         "fit_over_at": _over(found),
@@ -161,7 +146,7 @@ def _curve(series: Series, keyed: Mapping[float, Keyed]) -> Curve:
 
 
 def _drift(efficient: Series, base: Series, length: float) -> float:
-    """Log ratio of machine speed between two points, by the work timed beside each round: the larger of its two kinds."""
+    """Log ratio of machine speed between two points, by the larger of the two works timed beside each round."""
     sides = [[c for p in one.points if p.length == length for c in p.calibration] for one in (efficient, base)]
     if not all(sides):
         return 0.0
@@ -178,7 +163,7 @@ def _latency(point: Point) -> Keyed:
 
 
 def _throughput(point: Point) -> Keyed:
-    """Ns of one input at the best batch: the inverse of `samples_per_s`."""
+    """Time (ns) of one input at the best batch: the inverse of `samples_per_s`."""
     trials = [
         [ns / trial.batch for ns in trial.samples_ns]
         for trial in point.throughput

@@ -90,9 +90,8 @@ def test_where_the_baseline_cannot_run_the_efficient_model_is_better() -> None:
     assert found.reason == "the baseline cannot run at 2048"
     assert found.ratio_hi_end is None
     assert ratios(1.5, 1.6, 1.7, 1.8, None, None).verdict == "always"
-    usable = exact([1.0, 2.0, 3.0])
-    broken = Curve(dict(list(usable.rounds.items())[:2]), frozenset(LENGTHS[2:3])) if usable.rounds else usable
-    assert tipping_point(Pair(broken, exact([2.0, 4.0, 9.0]))).verdict == "between"
+    broken = tipping_point(Pair(exact([1, 2, None], LENGTHS[:3]), exact([2, 4, 9], LENGTHS[:3])))
+    assert (broken.verdict, broken.until_lo, broken.until_hi) == ("between", 256, 512)
 
 
 def test_exact_scalars_are_known_no_better_than_the_lengths_around() -> None:
@@ -186,7 +185,7 @@ def folder(tmp_path: Path, store_point: Callable[..., Path]) -> Path:
 
 
 def test_an_efficient_model_meets_every_attention_of_its_baseline(folder: Path) -> None:
-    frame = load_study(folder).tipping_points(draws=200)
+    frame = load_study([folder]).tipping_points(draws=200)
     assert frame.height == 2 * 3
     latency = {row["baseline_attention"]: row for row in frame.iter_rows(named=True) if row["metric"] == "latency"}
     assert latency["eager"]["at"] == pytest.approx(400)
@@ -196,14 +195,14 @@ def test_an_efficient_model_meets_every_attention_of_its_baseline(folder: Path) 
     memory = frame.filter(metric="memory")["verdict"].to_list()
     assert memory == ["never", "never"]  # both equal: not better
     assert frame.filter(metric="throughput")["at"].to_list() == pytest.approx([400, 800])
-    assert load_study(folder).tipping_points(draws=200).equals(frame)
+    assert load_study([folder]).tipping_points(draws=200).equals(frame)
 
 
 def test_any_model_may_be_the_baseline(folder: Path) -> None:
-    frame = load_study(folder).tipping_points("longformer", draws=100)
+    frame = load_study([folder]).tipping_points("longformer", draws=100)
     assert set(frame["baseline_model"]) == {"longformer"}
     assert frame.filter(metric="latency")["verdict"].to_list() == ["between", "between"]
-    assert load_study(folder).tipping_points("nobody").height == 0
+    assert load_study([folder]).tipping_points("nobody").height == 0
 
 
 def test_the_intervals_hold_the_truth(root: Path) -> None:
