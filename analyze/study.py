@@ -12,7 +12,7 @@ import polars as pl
 from tracekit.points import Point
 from tracekit.safety import sanitize
 
-from . import curves
+from . import curves, tipping
 from .quality import Finding, Findings
 from .trace import Trace
 
@@ -79,6 +79,17 @@ class Study:
     def peak_memory(self) -> pl.DataFrame:
         """Peak memory per point; see `curves.peak_memory`."""
         return self._per_point(curves.peak_memory, curves.PEAK_MEMORY)
+
+    def tipping_points(self, baseline: str | None = None, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
+        """From which length on each efficient model is better than its baseline; see `tipping.tipping_points`.
+
+        With `baseline`, every other model against that one. Intervals are 95%; the same seed gives the same numbers.
+        """
+        return tipping.tipping_points(self, baseline, draws, seed)
+
+    def label(self, point: Point) -> str:
+        """What the tables call the curve of a point."""
+        return self._labels[point.identity.series().digest()]
 
     def failures(self) -> pl.DataFrame:
         """Points that did not finish: identity, status, reason."""
