@@ -34,6 +34,7 @@ def envelope(command: str, inputs: Sequence[str], findings: Sequence[Finding] = 
 def study_tables(study: Study, top: int) -> dict[str, list[dict[str, Any]]]:
     """Every table of a study as rows; times in integer nanoseconds, sizes in bytes, operators cut to `top` and rest."""
     tables = {
+        "tipping_points": study.tipping_points(),
         "latency": study.latency(),
         "first_token": study.first_token(),
         "throughput": study.throughput(),

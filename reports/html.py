@@ -19,7 +19,7 @@ from tracekit.safety import atomic_write, sanitize
 from . import about, page_data
 from .breakdown import device_time, host_time
 from .page import environment, json_block, policy_hash, static
-from .verdicts import CAVEAT, against_first
+from .verdicts import sentences
 
 _SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "report.js")
 
@@ -47,6 +47,7 @@ def render(study: Study | Trace) -> str:
     scripts = [static(name) for name in _SCRIPTS]
     style = static("report.css") + _chip_style()
     failures = study.failures()
+    verdicts, caveat = sentences(page_data.clean(study.latency()), study.tipping_points())
     context = {
         "title": sanitize(study.title),
         "version": tracekit.__version__,
@@ -55,8 +56,8 @@ def render(study: Study | Trace) -> str:
         "scripts": [Markup(script) for script in scripts],
         "data": Markup(json_block(page_data.embedded(curves, bars, operators, components))),
         "summary": about.summary(study.points),
-        "verdicts": against_first(page_data.clean(study.latency())),
-        "caveat": CAVEAT,
+        "verdicts": verdicts,
+        "caveat": caveat,
         "notices": about.notices(failures, study.findings),
         "curves": curves,
         "bars": bars.select("series", "length").n_unique(),

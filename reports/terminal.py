@@ -23,7 +23,7 @@ from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
 from .breakdown import LAUNCHES, ONE_STEP, WHOLE_TRACE, by_phase, device_time, host_time
-from .verdicts import CAVEAT, against_first
+from .verdicts import sentences
 
 _WIDE = 120  # columns from which tables show more than one figure a cell
 _NAME = {80: 34, _WIDE: 60}
@@ -84,7 +84,7 @@ def _headline(study: Study) -> RenderableType:
 def _curves(study: Study, width: int) -> Iterator[RenderableType]:
     latency = study.latency()
     if latency.height:
-        yield _versus(latency)
+        yield _versus(study)
         note = "unprofiled runs; ± is half the interquartile range over the median"
         yield from _by_length("Latency (median)", latency, "median_ns", duration, note, width)
     first = study.first_token()
@@ -104,12 +104,12 @@ def _rate(value: float) -> str:
     return f"{significant(value)}/s"
 
 
-def _versus(latency: pl.DataFrame) -> RenderableType:
-    verdicts = against_first(latency)
+def _versus(study: Study) -> RenderableType:
+    verdicts, caveat = sentences(study.latency(), study.tipping_points())
     if not verdicts:
         return Text("one curve: nothing to compare it with", style="dim")
     lines = [Text.assemble((sanitize(v.series), "bold"), " is ", sanitize(v.text, None)) for v in verdicts]
-    return Group(*lines, Text(CAVEAT, style="dim"))
+    return Group(*lines, Text(caveat, style="dim"))
 
 
 def _by_length(

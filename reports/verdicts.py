@@ -1,15 +1,26 @@
-"""What the curves say, in sentences: by medians at the measured lengths, without more certainty than that."""
+"""What the curves say, in sentences: tipping points with their intervals; else medians, without more certainty."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
+from tracekit.safety import sanitize
 from tracekit.units import length_text
 
 CAVEAT = "by medians at the measured lengths, on one machine; no interval is implied"
+TIPPING_CAVEAT = (
+    "on one machine; [95% interval; for memory the measured lengths around]; variants differ in quality too"
+)
+# By metric: what the better one is, and the worse one.
+_WORDS = {
+    "latency": ("faster", "slower"),
+    "throughput": ("higher in throughput", "lower in throughput"),
+    "memory": ("lighter in memory", "heavier in memory"),
+}
 
 
 @dataclass(frozen=True)
@@ -18,6 +29,60 @@ class Verdict:
 
     series: str
     text: str
+
+
+def sentences(latency: pl.DataFrame, tipping: pl.DataFrame) -> tuple[list[Verdict], str]:
+    """What to say of `study.latency()` and `study.tipping_points()`, and what to bear in mind with it.
+
+    Where no model has a baseline here, the curves are compared with the first by medians.
+    """
+    if not tipping.height:
+        return against_first(latency), CAVEAT
+    return [Verdict(sanitize(row["efficient"]), _tipping(row)) for row in tipping.to_dicts()], TIPPING_CAVEAT
+
+
+def _tipping(row: dict[str, Any]) -> str:
+    better, worse = _WORDS[row["metric"]]
+    than, unit = f"than {sanitize(row['baseline'])}", row["length_unit"]
+    measured = "" if row["range_lo"] is None else _span(sorted({row["range_lo"], row["range_hi"]}), unit)
+    begins = _interval(row["at"], row["lo"], row["hi"], unit, row)
+    match row["verdict"]:
+        case "always":
+            return f"{better} {than} at every measured length, {measured}{_times(row, 1)}"
+        case "never":
+            return f"{worse} {than} at every measured length, {measured}{_times(row, -1)}"
+        case "from":
+            return f"{better} {than} from {begins} on" + (f" ({row['reason']})" if row["reason"] else "")
+        case "between":
+            ends = _interval(row["until"], row["until_lo"], row["until_hi"], unit, row)
+            return f"{better} {than} only {f'from {begins} ' if row['at'] is not None else ''}up to {ends}"
+        case _:
+            return f"neither {better} nor {worse} {than}, as far as this can tell: {row['reason']}"
+
+
+def _times(row: dict[str, Any], power: int) -> str:
+    """By how much, at both ends of what was measured."""
+    ends = [row["ratio_lo_end"], row["ratio_hi_end"]]
+    if None in ends:
+        return ""
+    low, high = (f"{end**power:.2f}" for end in ends)
+    return f" ({low} times)" if low == high else f" ({low} to {high} times)"
+
+
+def _interval(at: float | None, low: float | None, high: float | None, unit: str, row: dict[str, Any]) -> str:
+    """`1,245 [1,004, 1,328] tokens`; an end beyond what was measured is said to be."""
+    if at is None:
+        return ""
+    ends = (
+        length_text(round(low)) if low is not None and low >= 10 else _end(low, row["range_lo"], "below"),
+        length_text(round(high)) if high is not None and high >= 10 else _end(high, row["range_hi"], "above"),
+    )
+    shown = f"{at:,.0f}" if at >= 10 else f"{at:.1f}"
+    return f"{shown} [{ends[0]}, {ends[1]}] {unit}"
+
+
+def _end(length: float | None, measured: float, beyond: str) -> str:
+    return f"{beyond} {length_text(measured)}" if length is None else f"{length:.1f}"
 
 
 def against_first(latency: pl.DataFrame) -> list[Verdict]:
