@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 Rounds = Sequence[Sequence[float]]
 
 MEDIAN_SPREAD = math.sqrt(math.pi / 2)  # standard error of a median over that of a mean, of normal samples
+FAR = 20.0  # log of a factor beyond all differences: with two rounds Student's t has no bounds, and exp would overflow
 OUTLIER = 4.0  # standard deviations at which the deviation of a round is cut off
 
 
@@ -133,5 +134,6 @@ def _scatter(logs: Floats, typical: Floats, draws: int, rng: np.random.Generator
         off = logs - np.median(logs, axis=0)
         off = np.where(limit > 0, np.clip(off, -limit, limit), off)
         weights = rng.standard_normal((draws, rounds)) / np.sqrt(rng.chisquare(freedom, (draws, 1)) / freedom)
-        added[1:] = MEDIAN_SPREAD / math.sqrt(rounds * freedom) * (weights @ (off - off.mean(axis=0)))
+        scattered = MEDIAN_SPREAD / math.sqrt(rounds * freedom) * (weights @ (off - off.mean(axis=0)))
+        added[1:] = np.clip(scattered, -FAR, FAR)
     return added

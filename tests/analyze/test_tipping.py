@@ -215,3 +215,11 @@ def test_the_intervals_hold_the_truth(root: Path) -> None:
     scores = {name: benchmark.score(scene, 0.03, 8, 40, 200) for name, scene in benchmark.SCENES.items()}
     assert all(scores[name].not_wrong >= 0.9 for name in ("crossing", "flat", "padded"))
     assert scores["crossing"].sharp >= 0.7
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_rounds_that_know_nothing_overflow_nothing(seed: int) -> None:
+    """Student's t with one degree of freedom draws without bounds; numpy's warnings are errors here."""
+    wild = Curve({n: [[1.0], [1e3 * n]] for n in (32.0, 64.0, 128.0)})
+    calm = Curve({n: [[5.0], [1e2 * n]] for n in (32.0, 64.0, 128.0)})
+    assert tipping_point(Pair(wild, calm), draws=5000, seed=seed).verdict == "not_resolved"
