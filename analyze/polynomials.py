@@ -27,7 +27,8 @@ def nonnegative_fits(lengths: Floats, costs: Floats, degree: int) -> Floats:
         for chosen in combinations(range(degree + 1), size):
             part = design[:, :, chosen]
             normal = np.swapaxes(part, 1, 2) @ part
-            solved = np.linalg.solve(normal, part.sum(axis=1)[:, :, None])[:, :, 0]
+            # draws of two rounds may differ so much between lengths that one of them alone decides: no plain inverse
+            solved = (np.linalg.pinv(normal, hermitian=True) @ part.sum(axis=1)[:, :, None])[:, :, 0]
             error = ((part @ solved[:, :, None])[:, :, 0] - 1) ** 2
             better = (solved >= 0).all(axis=1) & (error.sum(axis=1) < least)
             least[better] = error.sum(axis=1)[better]
