@@ -195,7 +195,7 @@ def _square(valid: torch.Tensor, causal: bool) -> torch.Tensor:
     shown = valid[:, None, None, :]
     if not causal:
         return shown
-    itself = torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)  # as in `_band`
+    itself = torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)  # as in `_Row._mask`
     return shown & torch.ones_like(itself).tril() | itself
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from tracekit.errors import UsageError
 from tracekit.points import Identity, Point
-from tracekit.safety import sanitize
+from tracekit.safety import first_line
 
 _PR_SET_PDEATHSIG = 1
 _OUT_OF_MEMORY = ("DefaultCPUAllocator", "can't allocate memory", "out of memory", "Cannot allocate memory")
@@ -73,10 +73,7 @@ def classify(error: BaseException) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, UsageError):
-        return str(error)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return sanitize(f"{type(error).__name__}: {lines[0] if lines else 'no message'}", 500)
+    return str(error) if isinstance(error, UsageError) else first_line(error)
 
 
 def _settle(log: str) -> None:

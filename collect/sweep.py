@@ -267,16 +267,14 @@ def sweep(
     """
     require_extra()
     specs = [model] if isinstance(model, str) else list(model)
-    options = {name: [value] if name in _LISTS and _is_one(value) else value for name, value in options.items()}
+    for name in _LISTS:
+        if isinstance(options.get(name), str | int | float):
+            options[name] = [options[name]]
     named = {name: options[name] for name in ("pretrained", "trust_remote_code") if name in options}
     resolve(specs, **named)
     plan = make(Request(models=specs, **options), Path(out), force=force)
     check(plan)
     return _points(run(plan, effort, command=sys.argv))
-
-
-def _is_one(value: Any) -> bool:
-    return isinstance(value, str | int | float)
 
 
 def _points(results: Iterator[Result]) -> Iterator[Point]:

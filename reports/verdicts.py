@@ -34,11 +34,15 @@ class Verdict:
 def sentences(latency: pl.DataFrame, tipping: pl.DataFrame) -> tuple[list[Verdict], str]:
     """What to say of `study.latency()` and `study.tipping_points()`, and what to bear in mind with it.
 
-    Where no model has a baseline here, the curves are compared with the first by medians.
+    Curves that have no baseline here, and are none, are compared with the first by medians.
     """
     if not tipping.height:
         return against_first(latency), CAVEAT
-    return [Verdict(sanitize(row["efficient"]), _tipping(row)) for row in tipping.to_dicts()], TIPPING_CAVEAT
+    told = {sanitize(name) for column in ("efficient", "baseline") for name in tipping[column]}
+    others = [verdict for verdict in against_first(latency) if sanitize(verdict.series) not in told]
+    verdicts = [Verdict(sanitize(row["efficient"]), _tipping(row)) for row in tipping.to_dicts()]
+    by_medians = f"; {', '.join(sanitize(v.series) for v in others)} {CAVEAT}" if others else ""
+    return [*verdicts, *others], TIPPING_CAVEAT + by_medians
 
 
 def _tipping(row: dict[str, Any]) -> str:

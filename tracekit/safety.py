@@ -45,6 +45,12 @@ def sanitize(text: object, limit: int | None = _MAX_NAME) -> str:
     return _INVISIBLE.sub(_visible, shown)
 
 
+def first_line(error: BaseException, limit: int = 500) -> str:
+    """An exception of somebody else's code in one line: its type and the first line of its message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return sanitize(f"{type(error).__name__}: {lines[0] if lines else 'no message'}", limit)
+
+
 def safe_filename(text: str, limit: int = 80) -> str:
     """A file name for `text` on any system: `[A-Za-z0-9._-]`, no leading dot or dash, no reserved name.
 

@@ -18,7 +18,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModel
 
 from tracekit.errors import UsageError
 from tracekit.points import Identity
-from tracekit.safety import sanitize
+from tracekit.safety import first_line, sanitize
 
 from . import custom
 from .build import Built, attention_of, model_class, random_model, with_inputs
@@ -83,7 +83,7 @@ def load_config(name: str, trust_remote_code: bool, settings: Mapping[str, Any] 
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
         return type(config).from_dict(_with(config.to_dict(), changed)) if changed else config
     except (OSError, ValueError) as error:
-        raise UsageError(f"hf:{sanitize(name)}: {_first_line(error)}") from None
+        raise UsageError(f"hf:{sanitize(name)}: {first_line(error, 300)}") from None
 
 
 def _with(saved: dict[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def from_hub(entry: ModelEntry, identity: Identity, seed: int) -> Built:
         else:
             model = random_model(entry.model_class, config, **options, **trust)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{sanitize(entry.source)}: {_first_line(error)}") from None
+        raise UsageError(f"{sanitize(entry.source)}: {first_line(error, 300)}") from None
     model = model.to(identity.device).eval()
     tokens = entry.tokens(settings, identity.length) if entry.inputs == "tokens" or entry.family != "custom" else None
     return with_inputs(entry.inputs, model, identity, tokens)
@@ -140,7 +140,7 @@ def _factory(spec: str) -> tuple[Callable[..., Any], tuple[bytes, ...]]:
     try:
         module = _from_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
     except Exception as error:
-        raise UsageError(f"{sanitize(spec)}: it cannot be imported: {_first_line(error)}") from None
+        raise UsageError(f"{sanitize(spec)}: it cannot be imported: {first_line(error, 300)}") from None
     found = getattr(module, function, None)
     if not callable(found):
         raise UsageError(f"{sanitize(spec)}: there is no function '{sanitize(function)}' in it")
@@ -291,8 +291,3 @@ def _kind(value: Any) -> str:
 
 def _digest(*sources: bytes) -> str:
     return hashlib.sha256(b"\0".join(sources)).hexdigest()[:8]
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return sanitize(f"{type(error).__name__}: {lines[0] if lines else 'no message'}", 300)

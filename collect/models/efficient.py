@@ -24,22 +24,25 @@ def _without_heads(sizes: Settings) -> dict[str, Any]:
     return {key: value for key, value in sizes.items() if key != "num_attention_heads"}
 
 
-def _longformer_cost(settings: Settings, length: float) -> float:
-    """Inputs are padded to whole windows; chunks overlap, so that each token is scored against 1.5 windows."""
+def _padded(settings: Settings, length: float) -> int:
+    """Longformer and LED pad inputs to whole windows."""
     window = int(settings["attention_window"])
-    return encoder_cost(settings, ceil(length / window) * window, window * 1.5)
+    return ceil(length / window) * window
+
+
+def _longformer_cost(settings: Settings, length: float) -> float:
+    """Chunks overlap, so that each token is scored against 1.5 windows."""
+    return encoder_cost(settings, _padded(settings, length), settings["attention_window"] * 1.5)
 
 
 def _led(settings: Settings, length: float) -> dict[str, Any]:
     """What pads inputs to whole windows has a position as well."""
-    window = int(settings["attention_window"])
-    return at_least("max_encoder_position_embeddings", 16_384)(settings, ceil(length / window) * window)
+    return at_least("max_encoder_position_embeddings", 16_384)(settings, _padded(settings, length))
 
 
 def _led_cost(settings: Settings, length: float) -> float:
-    window = int(settings["attention_window"])
     sizes = settings["encoder_layers"], settings["d_model"], settings["encoder_ffn_dim"]
-    return transformer(ceil(length / window) * window, *sizes, window * 1.5)
+    return transformer(_padded(settings, length), *sizes, settings["attention_window"] * 1.5)
 
 
 def _nystromformer(settings: Settings, length: float) -> dict[str, Any]:

@@ -121,11 +121,6 @@ class ModelEntry:
         module, _, function = self.builder.partition(":")
         return getattr(import_module(module), function)  # type: ignore[no-any-return]
 
-    @property
-    def takes_backend(self) -> bool:
-        """Whether it runs the attention function that it is given; else its attention is its own."""
-        return self.attention != EAGER
-
     def has_attention(self, attention: str) -> bool:
         """Whether an implementation is real in this model: one it lists, or our own where that is right."""
         own = attention == "local" and not self.windowed  # without a window of its own it needs to be told one

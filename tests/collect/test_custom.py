@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -218,12 +219,17 @@ def test_code_that_comes_along_runs_only_where_it_is_trusted(tmp_path: Path) -> 
     )
     config = {"model_type": "bert", "auto_map": {"AutoModel": "code.Mine", "AutoConfig": "code.Config"}}
     (remote / "config.json").write_text(json.dumps(config))
-    code = (
-        "from tracekit.points import Identity; from tracekit.collect.session import Session;"
-        f"Session(Identity(model='m', architecture='hf:{remote}', length=8, threads=1, attention='sdpa'), 0).prepare()"
-    )
-    subprocess.run([sys.executable, "-c", code], input="y\n" * 9, capture_output=True, text=True, check=False)
-    assert not list(tmp_path.rglob("ran"))
+    for trust in (False, True):
+        code = (
+            "from tracekit.points import Identity; from tracekit.collect.session import Session;"
+            f"Session(Identity(model='m', architecture='hf:{remote}', length=8, threads=1, attention='sdpa',"
+            f" trust_remote_code={trust}), 0).prepare()"
+        )
+        env = {**os.environ, "HF_HOME": str(tmp_path / "home")}  # where transformers copies code to
+        subprocess.run(
+            [sys.executable, "-c", code], input="y\n" * 9, capture_output=True, text=True, check=False, env=env
+        )
+        assert bool(list(tmp_path.rglob("ran"))) == trust
 
 
 def test_a_label_that_a_baseline_has(folder: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tracekit.analyze.load import load_study
 from tracekit.collect import models
+from tracekit.collect.models.entry import EAGER
 from tracekit.components import parse_range
 from tracekit.errors import UsageError
 from tracekit.points import Identity
@@ -143,7 +144,7 @@ def test_eager_and_sdpa_agree_and_are_the_ones_that_run(name: str) -> None:
     torch.testing.assert_close(*outputs, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in models.names() if models.get(name).takes_backend])
+@pytest.mark.parametrize("name", [name for name in models.names() if models.get(name).attention != EAGER])
 def test_local_attention_is_offered_where_it_is_right(name: str) -> None:
     """A window wider than the input is full attention; elsewhere it refuses."""
     entry = models.get(name)

@@ -11,6 +11,13 @@ from tracekit.analyze.tipping import TIPPING
 from tracekit.reports.verdicts import CAVEAT, TIPPING_CAVEAT, sentences
 
 
+def measured(*series: str) -> pl.DataFrame:
+    """Latencies at 64 tokens, each curve quicker than the one before."""
+    times = {"median_ns": [9.0 - i for i in range(len(series))]}
+    same = {"length": 64.0, "batch": 1, "mode": "inference", "length_unit": "tokens"}
+    return pl.DataFrame({"series": list(series), **times}).with_columns(**{k: pl.lit(v) for k, v in same.items()})
+
+
 def said(**row: Any) -> str:
     given = {
         "efficient": "longformer",
@@ -25,7 +32,7 @@ def said(**row: Any) -> str:
         **row,
     }
     table = pl.DataFrame([{**dict.fromkeys(TIPPING), **given}], schema=TIPPING)
-    verdicts, caveat = sentences(pl.DataFrame(), table)
+    verdicts, caveat = sentences(measured("bert", "longformer"), table)
     assert caveat == TIPPING_CAVEAT
     assert verdicts[0].series == "longformer"
     return verdicts[0].text
@@ -66,10 +73,21 @@ def test_each_verdict(row: dict[str, Any], text: str) -> None:
 
 
 def test_without_baselines_medians_are_compared_and_no_more_is_claimed() -> None:
-    latency = pl.DataFrame(
-        {"series": ["a", "b"], "length": [64.0, 64.0], "batch": [1, 1], "mode": ["inference"] * 2}
-        | {"length_unit": ["tokens"] * 2, "median_ns": [2.0, 1.0]}
-    )
-    verdicts, caveat = sentences(latency, pl.DataFrame(schema=TIPPING))
+    verdicts, caveat = sentences(measured("a", "b"), pl.DataFrame(schema=TIPPING))
     assert [v.text for v in verdicts] == ["faster than a at every measured length, 64 tokens"]
     assert caveat == CAVEAT
+
+
+def test_a_model_of_no_pair_is_not_forgotten() -> None:
+    row = {
+        "efficient": "longformer",
+        "baseline": "bert",
+        "metric": "latency",
+        "verdict": "never",
+        "length_unit": "tokens",
+    }
+    table = pl.DataFrame([{**dict.fromkeys(TIPPING), **row}], schema=TIPPING)
+    verdicts, caveat = sentences(measured("bert", "longformer", "mine"), table)
+    assert [v.series for v in verdicts] == ["longformer", "mine"]
+    assert verdicts[1].text == "faster than bert at every measured length, 64 tokens"
+    assert caveat == f"{TIPPING_CAVEAT}; mine {CAVEAT}"
