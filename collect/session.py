@@ -54,11 +54,12 @@ class Session:
 
     def describe(self) -> dict[str, Any]:
         """What a model that is not registered says of itself. Raises UsageError where it cannot be found."""
-        from .models.custom_build import describe
+        from .models import factory, hub
 
         planned = self.identity.architecture
         spec = custom.without_digest(planned)
-        said = describe(spec, self.identity.trust_remote_code)
+        name = custom.hub_name(spec)
+        said = factory.describe(spec) if name is None else hub.describe(name, self.identity.trust_remote_code)
         if planned not in (spec, f"{spec}@{said['digest']}"):
             raise UsageError(f"{sanitize(spec)} changed since the sweep was planned: run it again")
         return said

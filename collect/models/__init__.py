@@ -45,7 +45,7 @@ def get(name: str) -> ModelEntry:
 
 
 def described(spec: str, said: Mapping[str, Any], pretrained: bool) -> ModelEntry:
-    """The entry of a model that is not registered, from what it says of itself (see `custom_build.describe`)."""
+    """The entry of a model that is not registered, from what it says of itself (see `hub`, `factory`)."""
     same = (entry for entry in _ENTRIES.values() if entry.architecture == said.get("model_type"))
     return entry_of(spec, said, next(same, None), pretrained)
 

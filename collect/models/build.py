@@ -20,6 +20,8 @@ from .entry import MEL_RATE, SAMPLE_RATE, ModelEntry
 from .local import is_local
 
 _FIRST_WORD = 5  # ids below are special in BERT-like vocabularies; padding shifts RoBERTa's positions
+# What a class of transformers calls its main input, and the kind of inputs that it is.
+KIND_OF_INPUT = {"input_ids": "tokens", "input_values": "waveform", "input_features": "mel", "pixel_values": "image"}
 _CHARACTERS = 0x3000  # code points, for a model without a vocabulary
 
 
@@ -82,9 +84,9 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
 def check_overrides(entry: ModelEntry, overrides: Mapping[str, Any]) -> None:
     """Raise UsageError for a config override that the architecture does not know, with the nearest names."""
     if entry.custom and not entry.architecture:
-        from .custom_build import check_factory_overrides
+        from . import factory
 
-        check_factory_overrides(entry.source, overrides)
+        factory.check_overrides(entry.source, overrides)
         return
     if entry.custom:
         known = dict(entry.base)

@@ -1,10 +1,12 @@
 """The user's own models: `hf:ORG/NAME`, `hf:FOLDER`, `hf:TYPE`, `package.module:factory`, `file.py:factory`.
 
-Needs neither torch nor transformers: what a model says of itself is found out in a worker (`custom_build.describe`).
+Needs neither torch nor transformers: what a model says of itself is found out in a worker, by `hub` or
+`factory`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -55,6 +57,11 @@ def short_name(spec: str) -> str:
     return re.sub(r"[^\w+-]", "-", last)[:60].strip("-") or "model"
 
 
+def digest(*sources: bytes) -> str:
+    """Eight hex digits over what a model was made from."""
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:8]
+
+
 def entry_of(spec: str, said: Mapping[str, Any], known: ModelEntry | None, pretrained: bool) -> ModelEntry:
     """The entry of a described model; `known` is the registered one of its architecture, which knows its lengths."""
     name = f"{spec}@{said['digest']}"
@@ -71,7 +78,7 @@ def entry_of(spec: str, said: Mapping[str, Any], known: ModelEntry | None, pretr
             inputs=KINDS[said["unit"]],
             modes=MODES,
             cost=None,
-            builder="tracekit.collect.models.custom_build:from_factory",
+            builder="tracekit.collect.models.factory:build",
             custom=True,
         )
     config = said["config"]
@@ -84,7 +91,7 @@ def entry_of(spec: str, said: Mapping[str, Any], known: ModelEntry | None, pretr
         tiny={},
         baseline=None,
         fit=_fixed(spec, model.fit, config) if pretrained else model.fit,
-        builder="tracekit.collect.models.custom_build:from_hub",
+        builder="tracekit.collect.models.hub:build",
         custom=True,
     )
 

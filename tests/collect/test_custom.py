@@ -26,7 +26,6 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from tracekit.collect.models.build import Built, check_overrides  # noqa: E402
-from tracekit.collect.models.custom_build import describe  # noqa: E402
 from tracekit.collect.session import Session  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -113,8 +112,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "saved"
 
 
+def describe(spec: str) -> dict[str, Any]:
+    return Session(Identity(model="m", architecture=spec, length=8, threads=1), 0).describe()
+
+
 def entry(spec: str, pretrained: bool = False) -> ModelEntry:
-    return models.described(spec, describe(spec, trust_remote_code=False), pretrained)
+    return models.described(spec, describe(spec), pretrained)
 
 
 def built(spec: str, length: float = 8, **options: Any) -> Built:
@@ -169,7 +172,11 @@ def test_inputs_of_other_batches_are_the_users_own(source: Path) -> None:
 
 def again(spec: str) -> str:
     """The name of a model in a process that has not met it yet."""
-    code = f"from tracekit.collect.models.custom_build import describe; print(describe({spec!r}, True)['digest'])"
+    code = (
+        "from tracekit.collect.session import Session; from tracekit.points import Identity;"
+        f"print(Session(Identity(model='m', architecture={spec!r}, length=8, threads=1, trust_remote_code=True), 0)"
+        ".describe()['digest'])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1]
 
@@ -273,7 +280,7 @@ def test_what_cannot_be_found(source: Path, tmp_path: Path) -> None:
         (f"hf:{tmp_path}/absent", "absent"),
     ):
         with pytest.raises(UsageError, match=reason) as error:
-            describe(spec, trust_remote_code=False)
+            describe(spec)
         assert "\n" not in str(error.value)
 
 

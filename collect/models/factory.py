@@ -1,9 +1,8 @@
-"""The user's own models, found and built in a worker: runs code that the user named, imports torch, transformers."""
+"""The user's own factories, `file.py:factory` and `package.module:factory`: runs their code; imports torch."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -12,124 +11,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel
 
 from tracekit.errors import UsageError
 from tracekit.points import Identity
 from tracekit.safety import first_line, sanitize
 
 from . import custom
-from .build import Built, attention_of, model_class, random_model, with_inputs
+from .build import KIND_OF_INPUT, Built, attention_of, with_inputs
 from .entry import INPUT_UNITS, ModelEntry
 
-_KIND_OF_INPUT = {"input_ids": "tokens", "input_values": "waveform", "input_features": "mel", "pixel_values": "image"}
 
-# What classes of transformers say of the attention that they take.
-_ATTENTION = {
-    "sdpa": "_supports_sdpa",
-    "eager": "",
-    "flex_attention": "_supports_flex_attn",
-    "flash_attention_2": "_supports_flash_attn",
-}
-
-
-def describe(spec: str, trust_remote_code: bool) -> dict[str, Any]:
-    """What is to be known of a model before its points are planned, as plain JSON.
-
-    Raises UsageError with the reason where it cannot be found.
-    """
-    name = custom.hub_name(spec)
-    return _describe_factory(spec) if name is None else _describe_config(name, trust_remote_code)
-
-
-# -- models of transformers
-
-
-def _describe_config(name: str, trust_remote_code: bool) -> dict[str, Any]:
-    config = load_config(name, trust_remote_code)
-    plain = msgspec.json.decode(msgspec.json.encode(config.to_dict(), enc_hook=str))
-    try:
-        chosen = AutoModel._model_mapping[type(config)]
-        if isinstance(chosen, tuple):
-            chosen = chosen[0]
-    except KeyError:
-        chosen = AutoModel
-    kind = _KIND_OF_INPUT.get(getattr(chosen, "main_input_name", "input_ids"), "")
-    if kind == "waveform" and "num_mel_bins" in plain:
-        kind = "mel"
-    if not kind:
-        raise UsageError(f"hf:{sanitize(name)}: no inputs are known for '{sanitize(chosen.main_input_name)}'")
-    return {
-        "model_type": config.model_type,
-        "config": plain,
-        "digest": _digest(msgspec.json.encode(plain), *(_code(Path(name)) if trust_remote_code else ())),
-        "inputs": kind,
-        "attention": [name for name, flag in _ATTENTION.items() if not flag or getattr(chosen, flag, False)],
-        "model_class": "AutoModel",
-    }
-
-
-def load_config(name: str, trust_remote_code: bool, settings: Mapping[str, Any] | None = None) -> Any:
-    """The config of a folder, of an architecture by its bare name, or of a model of the hub, with `settings` changed.
-
-    Settings go in when it is made, not afterwards: others follow from them.
-    """
-    changed = dict(settings or {})
-    if not Path(name).exists() and name in CONFIG_MAPPING:
-        return CONFIG_MAPPING[name](**changed)
-    try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
-        return type(config).from_dict(_with(config.to_dict(), changed)) if changed else config
-    except (OSError, ValueError) as error:
-        raise UsageError(f"hf:{sanitize(name)}: {first_line(error, 300)}") from None
-
-
-def _with(saved: dict[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved config with settings changed; lists of one item a layer are cut to fewer layers, or left out for more."""
-    before, after = saved.get("num_hidden_layers"), changed.get("num_hidden_layers")
-    if isinstance(before, int) and isinstance(after, int):
-        for key, value in list(saved.items()):
-            if isinstance(value, list) and len(value) == before != after:
-                saved[key] = value[:after] if after < before else None
-    return {**{key: value for key, value in saved.items() if value is not None}, **changed}
-
-
-def from_hub(entry: ModelEntry, identity: Identity, seed: int) -> Built:
-    """A model of transformers: weights random from its config, or with `pretrained` those of the folder or the hub."""
-    torch.manual_seed(seed)
-    name = custom.hub_name(entry.source) or ""
-    settings = entry.settings(identity.preset, identity.length, identity.overrides)
-    changed = {**entry.fit(settings, identity.length), **identity.overrides}
-    config = load_config(name, identity.trust_remote_code, {key: settings[key] for key in changed})
-    options = {
-        "attn_implementation": attention_of(identity.attention),
-        "dtype": getattr(torch, identity.dtype),
-    }
-    trust = {"trust_remote_code": identity.trust_remote_code}
-    try:
-        if identity.pretrained:
-            chosen = model_class(entry.model_class)
-            model = chosen.from_pretrained(name, config=config, use_safetensors=True, **options, **trust)
-        else:
-            model = random_model(entry.model_class, config, **options, **trust)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{sanitize(entry.source)}: {first_line(error, 300)}") from None
-    model = model.to(identity.device).eval()
-    tokens = entry.tokens(settings, identity.length) if entry.inputs == "tokens" or entry.family != "custom" else None
-    return with_inputs(entry.inputs, model, identity, tokens)
-
-
-# -- factories
-
-
-def _describe_factory(spec: str) -> dict[str, Any]:
+def describe(spec: str) -> dict[str, Any]:
+    """What is to be known of a factory before its points are planned. Raises UsageError where it cannot be imported."""
     factory, sources = _factory(spec)
     unit = getattr(factory, "length_unit", "tokens")
     if unit not in custom.KINDS:
         raise UsageError(f"{sanitize(spec)}: length_unit is {', '.join(custom.KINDS)}, not '{sanitize(unit)}'")
-    return {"digest": _digest(*sources), "unit": unit, "takes_attention": "attention" in _accepted(factory)}
+    return {"digest": custom.digest(*sources), "unit": unit, "takes_attention": "attention" in _accepted(factory)}
 
 
 @functools.cache
@@ -162,11 +61,6 @@ def _home(module: str) -> Path:
     return Path() if file is None else file.parent if hasattr(top, "__path__") else file
 
 
-def _code(folder: Path) -> list[bytes]:
-    """The Python files of a folder, whose code runs where the user trusts it."""
-    return [file.read_bytes() for file in sorted(folder.rglob("*.py"))] if folder.is_dir() else []
-
-
 def _from_file(path: Path) -> Any:
     """The module in a file; its neighbours can be imported, as when Python runs it."""
     if not path.is_file():
@@ -183,7 +77,7 @@ def _from_file(path: Path) -> Any:
     return module
 
 
-def from_factory(entry: ModelEntry, identity: Identity, seed: int) -> Built:
+def build(entry: ModelEntry, identity: Identity, seed: int) -> Built:
     """The user's own model: what the factory returns, with inputs of its own or those of a model of transformers."""
     torch.manual_seed(seed)
     factory, _ = _factory(entry.source)
@@ -234,7 +128,7 @@ def _with_own_inputs(
     return Built(model, named, tokens, args, remake=remake if again else None)
 
 
-def check_factory_overrides(spec: str, overrides: Mapping[str, Any]) -> None:
+def check_overrides(spec: str, overrides: Mapping[str, Any]) -> None:
     """Raise UsageError for an override that is no parameter of the factory."""
     accepted = _accepted(_factory(spec)[0])
     for key in overrides:
@@ -246,12 +140,12 @@ def check_factory_overrides(spec: str, overrides: Mapping[str, Any]) -> None:
 def _derived_kind(entry: ModelEntry, model: torch.nn.Module) -> str:
     """The kind of inputs of a model of transformers."""
     main = getattr(model, "main_input_name", None)
-    if main not in _KIND_OF_INPUT or not hasattr(model, "config"):
+    if main not in KIND_OF_INPUT or not hasattr(model, "config"):
         raise UsageError(f"{sanitize(entry.source)}: return (module, inputs): nothing says what its inputs are")
-    unit = INPUT_UNITS[_KIND_OF_INPUT[main]]
+    unit = INPUT_UNITS[KIND_OF_INPUT[main]]
     if unit != entry.length_unit:
         raise UsageError(f"{sanitize(entry.source)}: its lengths are {unit}: set length_unit = '{unit}' on the factory")
-    return _KIND_OF_INPUT[main]
+    return KIND_OF_INPUT[main]
 
 
 def _accepted(function: Callable[..., Any]) -> set[str]:
@@ -287,7 +181,3 @@ def _moved(value: Any, identity: Identity) -> Any:
 
 def _kind(value: Any) -> str:
     return sanitize(type(value).__name__)
-
-
-def _digest(*sources: bytes) -> str:
-    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:8]
