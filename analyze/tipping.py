@@ -63,14 +63,15 @@ def tipping_points(study: Study, baseline: str | None = None, draws: int = 1000,
     """
     rows = [
         row
-        for efficient, base in _pairs(_series(study), baseline)
+        for efficient, base in _pairs(series_of(study), baseline)
         for metric in METRICS
         if (row := _row(efficient, base, metric, draws, seed)) is not None
     ]
     return pl.DataFrame(rows, schema=TIPPING)
 
 
-def _series(study: Study) -> list[Series]:
+def series_of(study: Study) -> list[Series]:
+    """The curves of a study, in its order."""
     groups: dict[str, list[Point]] = {}
     for point in study.points:
         groups.setdefault(point.identity.series().digest(), []).append(point)
@@ -124,6 +125,11 @@ def _pair(efficient: Series, base: Series, metric: str) -> Pair:
     apart = metric != "memory" and (set(own) & set(other)) - shared
     drift = {length: _drift(efficient, base, length) for length in apart or ()}
     return Pair(_curve(efficient, own), _curve(base, other), frozenset(shared), drift, exact=metric == "memory")
+
+
+def curve(series: Series, metric: str) -> Curve:
+    """One curve by one of METRICS, its samples by length and round; `resample.draw_curve` gives its draws."""
+    return _curve(series, _keyed(series, METRICS[metric]))
 
 
 def _keyed(series: Series, cost: Costs) -> dict[float, Keyed]:
