@@ -12,8 +12,9 @@ import polars as pl
 from tracekit.points import Point
 from tracekit.safety import sanitize
 
-from . import curves, tipping
+from . import curves, scaling, tipping
 from .quality import Finding, Findings
+from .scaling import At
 from .trace import Trace
 
 
@@ -87,6 +88,21 @@ class Study:
         """
         return tipping.tipping_points(self, baseline, draws, seed)
 
+    def scaling(self, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
+        """With which power of the length each curve and component grows; see `scaling.scaling`."""
+        return scaling.scaling(self, draws, seed)
+
+    def predictions(self, at: At, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
+        """What each curve and component costs at any lengths, extrapolated beyond its own; see `scaling.predictions`.
+
+        `at`: lengths for every curve, or by length unit: `{"tokens": [100_000], "seconds": [60]}`.
+        """
+        return scaling.predictions(self, at, draws, seed)
+
+    def memory_limits(self, seed: int = 0) -> pl.DataFrame:
+        """Up to which length each curve fits in this machine's memory; see `scaling.memory_limits`."""
+        return scaling.memory_limits(self, seed)
+
     def label(self, point: Point) -> str:
         """What the tables call the curve of a point."""
         return self._labels[point.identity.series().digest()]
@@ -99,6 +115,10 @@ class Study:
     def components(self) -> pl.DataFrame:
         """`Trace.components` of every trace."""
         return self._per_trace(Trace.components)
+
+    def component_steps(self) -> pl.DataFrame:
+        """`Trace.component_steps` of every trace."""
+        return self._per_trace(Trace.component_steps)
 
     def layers(self) -> pl.DataFrame:
         """`Trace.layers` of every trace."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from tracekit.points import Identity, Point
+from tracekit.points import Calibration, Identity, Point
 
 from .crossing import Tipping, tipping_point
-from .resample import Curve, Pair
+from .resample import Curve, Floats, Pair, draw_curve
 
 if TYPE_CHECKING:
     from .study import Study
@@ -132,6 +132,20 @@ def curve(series: Series, metric: str) -> Curve:
     return _curve(series, _keyed(series, METRICS[metric]))
 
 
+def curve_draws(series: Series, metric: str, draws: int, seed: int) -> tuple[Floats, Floats]:
+    """As `resample.draw_curve`, with the drift of the machine between the lengths, which are not taken in turns."""
+    exact = metric == "memory"
+    return draw_curve(curve(series, metric), draws, seed, exact, {} if exact else _drifts(series))
+
+
+def _drifts(series: Series) -> dict[float, float]:
+    """By length, the log ratio of the machine's speed then to its usual speed, as `_drift` has it of two curves."""
+    lengths = {point.length for point in series.points if point.calibration}
+    sides = {length: [p for p in series.points if p.length == length] for length in lengths}
+    whole = [c for points in sides.values() for p in points for c in p.calibration]
+    return {length: _speed_ratio([c for p in points for c in p.calibration], whole) for length, points in sides.items()}
+
+
 def _keyed(series: Series, cost: Costs) -> dict[float, Keyed]:
     """Samples by length and round, of all points that finished (repeats together)."""
     result: dict[float, Keyed] = {}
@@ -153,11 +167,19 @@ def _curve(series: Series, keyed: Mapping[float, Keyed]) -> Curve:
 
 def _drift(efficient: Series, base: Series, length: float) -> float:
     """Log ratio of machine speed between two points, by the larger of the two works timed beside each round."""
-    sides = [[c for p in one.points if p.length == length for c in p.calibration] for one in (efficient, base)]
-    if not all(sides):
+    one, other = ([c for p in s.points if p.length == length for c in p.calibration] for s in (efficient, base))
+    return _speed_ratio(one, other)
+
+
+def _speed_ratio(one: Sequence[Calibration], other: Sequence[Calibration]) -> float:
+    """The larger distance of the logs of the median times of both works; 0 where nothing was timed."""
+    if not one or not other:
         return 0.0
-    kinds = [[statistics.median(getattr(c, kind) for c in side) for side in sides] for kind in ("matmul_ns", "copy_ns")]
-    return max((abs(math.log(one / other)) for one, other in kinds if one > 0 and other > 0), default=0.0)
+    pairs = [
+        [statistics.median(getattr(c, kind) for c in side) for side in (one, other)]
+        for kind in ("matmul_ns", "copy_ns")
+    ]
+    return max((abs(math.log(a / b)) for a, b in pairs if a > 0 and b > 0), default=0.0)
 
 
 def _latency(point: Point) -> Keyed:
