@@ -46,7 +46,8 @@ def sentences(latency: pl.DataFrame, tipping: pl.DataFrame) -> tuple[list[Verdic
 
 
 def _tipping(row: dict[str, Any]) -> str:
-    better, worse = _WORDS[row["metric"]]
+    component = row["metric"]
+    better, worse = _WORDS.get(component, (f"cheaper in its {component}", f"dearer in its {component}"))
     than, unit = f"than {sanitize(row['baseline'])}", row["length_unit"]
     measured = "" if row["range_lo"] is None else _span(sorted({row["range_lo"], row["range_hi"]}), unit)
     begins = _interval(row["at"], row["lo"], row["hi"], unit, row)
