@@ -15,7 +15,7 @@ import numpy as np
 from .crossing import TAIL
 from .predict import predict
 from .resample import Floats
-from .tipping import Series, curve_draws
+from .tipping import METRICS, Series, curve_draws
 
 _DOUBLINGS, _PLACES = 20, 16  # how far beyond the longest measured length we look, and in how many steps a doubling
 
@@ -51,7 +51,7 @@ def memory_limit(series: Series, draws: int = 200, seed: int = 0) -> Limit | Non
     failed = min((p.length for p in series.points if p.status == "oom" and p.length > ran), default=math.inf)
     limit = _limit_bytes(series)
     usable = None if limit is None else max(limit - _beside(series), 0)
-    lengths, logs = curve_draws(series, "memory", draws, seed)
+    lengths, logs = curve_draws(series, METRICS["memory"], draws, seed)
     if usable and len(lengths) > 1:
         at, low, high = _reached(lengths, logs, math.log(usable), parameter_bytes(series), seed)
     elif failed < math.inf:

@@ -40,14 +40,14 @@ class Curve:
 class Pair:
     """Two curves to compare.
 
-    At the lengths in `shared` the rounds of both are aligned: equal in number, taken side by side. `drift` is, at the
-    others, a log ratio of machine speeds by which the two may be off. `exact`: costs have no noise, one sample will do.
+    At the lengths in `shared` the rounds of both are aligned: equal in number, taken side by side. `doubt` is the log
+    ratio by which the two may be off beyond what the rounds tell. `exact`: costs have no noise, one sample will do.
     """
 
     efficient: Curve
     baseline: Curve
     shared: frozenset[float] = frozenset()
-    drift: Mapping[float, float] = field(default_factory=dict)
+    doubt: Mapping[float, float] = field(default_factory=dict)
     exact: bool = False
 
 
@@ -80,20 +80,20 @@ def draw(pair: Pair, draws: int, seed: int) -> Draws:
         if "both" in parts:  # level and log ratio
             baseline[:, i] = drawn[0][:, 0] + drawn[0][:, 1] / 2
             efficient[:, i] = drawn[0][:, 0] - drawn[0][:, 1] / 2
-            continue
-        for key, one in zip(parts, drawn, strict=True):
-            (baseline if key == "baseline" else efficient)[:, i] = one[:, 0]
-        baseline[1:, i] += pair.drift.get(length, 0.0) * rng.standard_normal(count)
+        else:
+            for key, one in zip(parts, drawn, strict=True):
+                (baseline if key == "baseline" else efficient)[:, i] = one[:, 0]
+        baseline[1:, i] += pair.doubt.get(length, 0.0) * rng.standard_normal(count)
     return Draws(np.array(lengths, dtype=np.float64), baseline, efficient, pair.exact)
 
 
 def draw_curve(
-    curve: Curve, draws: int, seed: int, exact: bool = False, drift: Mapping[float, float] | None = None
+    curve: Curve, draws: int, seed: int, exact: bool = False, doubt: Mapping[float, float] | None = None
 ) -> tuple[Floats, Floats]:
     """`draws` draws of one curve alone: its lengths (L,), ascending, and log costs (1 + draws, L), row 0 the estimate.
 
     Lengths of one round have no known noise and are left out, unless costs are `exact`: then all rows are the same.
-    `drift` is by length a log ratio of machine speeds by which its cost may be off.
+    `doubt` is by length a log ratio by which its cost may be off beyond that.
     """
     known = [length for length in sorted(curve.rounds) if len(curve.rounds[length]) >= (1 if exact else 2)]
     logs = {length: {"curve": _medians(curve.rounds[length])} for length in known}
@@ -102,7 +102,7 @@ def draw_curve(
     for i, (length, parts) in enumerate(logs.items()):
         one, rng = parts["curve"], np.random.default_rng([seed, i])
         drawn[:, i] = np.median(one) + (0.0 if exact else _scatter(one, typical["curve"], draws, rng)[:, 0])
-        drawn[1:, i] += (drift or {}).get(length, 0.0) * rng.standard_normal(draws)
+        drawn[1:, i] += (doubt or {}).get(length, 0.0) * rng.standard_normal(draws)
     return np.array(known, dtype=np.float64), drawn
 
 

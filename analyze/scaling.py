@@ -15,6 +15,7 @@ from tracekit.safety import sanitize
 
 from . import curves
 from .component_costs import component_draws
+from .composition import step_costs
 from .crossing import TAIL, padding
 from .limits import memory_limit, parameter_bytes
 from .polynomials import nonnegative_fits
@@ -109,14 +110,14 @@ class Cost:
 
 def costs(study: Study, draws: int, seed: int) -> Iterator[Cost]:
     """Every cost of every curve that is known at a length at least: by metric, then latency by component."""
-    steps = study.component_steps()
+    steps = step_costs(study.component_steps())
     for one in series_of(study):
         names = _names(one)
-        for metric in METRICS:
+        for name, metric in METRICS.items():
             lengths, logs = curve_draws(one, metric, draws, seed)
             if len(lengths):
-                constant = parameter_bytes(one) if metric == "memory" else 0.0
-                yield Cost({**names, "metric": metric, "component": None}, lengths, logs, constant)
+                constant = parameter_bytes(one) if name == "memory" else 0.0
+                yield Cost({**names, "metric": name, "component": None}, lengths, logs, constant)
         for label, (lengths, logs) in component_draws(one, steps, draws, seed).items():
             yield Cost({**names, "metric": "latency", "component": label}, lengths, logs)
 

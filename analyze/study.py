@@ -12,7 +12,8 @@ import polars as pl
 from tracekit.points import Point
 from tracekit.safety import sanitize
 
-from . import curves, scaling, tipping
+from . import curves, reasons, scaling, tipping
+from .composition import composition
 from .quality import Finding, Findings
 from .scaling import At
 from .trace import Trace
@@ -88,6 +89,18 @@ class Study:
         """
         return tipping.tipping_points(self, baseline, draws, seed)
 
+    def reasons(self, baseline: str | None = None) -> pl.DataFrame:
+        """Which components make each tipping point of latency; see `reasons.reasons`."""
+        return reasons.reasons(self.tipping_points(baseline), self.composition())
+
+    def shifts(self, baseline: str | None = None) -> pl.DataFrame:
+        """How far another attention of the baseline moves each tipping point; see `reasons.shifts`."""
+        return reasons.shifts(self.tipping_points(baseline), self.composition())
+
+    def overtakes(self) -> pl.DataFrame:
+        """From which length on attention costs more than the feed-forward, per curve; see `reasons.overtakes`."""
+        return reasons.overtakes(self)
+
     def scaling(self, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
         """With which power of the length each curve and component grows; see `scaling.scaling`."""
         return scaling.scaling(self, draws, seed)
@@ -115,6 +128,10 @@ class Study:
     def components(self) -> pl.DataFrame:
         """`Trace.components` of every trace."""
         return self._per_trace(Trace.components)
+
+    def composition(self) -> pl.DataFrame:
+        """Each component's share of the step, and that share of the unprofiled latency; see `composition`."""
+        return composition(self.component_steps(), self.latency())
 
     def component_steps(self) -> pl.DataFrame:
         """`Trace.component_steps` of every trace."""

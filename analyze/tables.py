@@ -12,8 +12,6 @@ from collections.abc import Sequence
 import polars as pl
 import polars.selectors as cs
 
-from tracekit.components import PALETTE
-
 from .attribute import NO_PHASE, OUTSIDE, UNATTRIBUTED
 from .launches import GRAPH, LINKED
 from .ranges import STEP_PREFIX
@@ -125,16 +123,10 @@ def components(cells: pl.DataFrame, device: pl.DataFrame, steps: int) -> pl.Data
 
 
 def component_steps(cells: pl.DataFrame) -> pl.DataFrame:
-    """Cost per profiled step and component label: step, label, host_ns, device_ns; without what ran outside."""
-    inside = cells.filter((pl.col("phase") != OUTSIDE) & pl.col("step").is_not_null())
-    labelled = plain(inside.select("step", "component", "part", "host_ns", "device_ns")).with_columns(label=label())
-    return labelled.group_by("step", "label").agg(pl.col("host_ns", "device_ns").sum()).sort("step", "label")
-
-
-def label() -> pl.Expr:
-    """What a cost is shown under, from the columns component and part: a part where the palette has it."""
-    split = pl.format("{}.{}", "component", "part")
-    return pl.when(split.is_in(list(PALETTE))).then(split).otherwise("component")
+    """host_ns and device_ns of every profiled step by component and part, phases together."""
+    inside = cells.filter(pl.col("step").is_not_null() & (pl.col("phase") != OUTSIDE))
+    keys = ("step", "component", "part")
+    return plain(inside.group_by(keys).agg(pl.col("host_ns", "device_ns").sum())).sort(keys)
 
 
 def layers(cells: pl.DataFrame, steps: int) -> pl.DataFrame:

@@ -148,7 +148,7 @@ class Trace:
         return tables.components(self._cells, self.device, self.steps_count)
 
     def component_steps(self) -> pl.DataFrame:
-        """Cost per profiled step and component label; see `tables.component_steps`."""
+        """Cost per profiled step, component and part; see `tables.component_steps`."""
         return tables.component_steps(self._cells)
 
     def layers(self) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import polars as pl
 
 from tracekit.analyze.attribute import OUTSIDE, PHASES
-from tracekit.analyze.tables import label
+from tracekit.analyze.composition import label
 from tracekit.components import PALETTE
 from tracekit.units import length_text
 
