@@ -12,6 +12,7 @@ import tracekit
 from tracekit.analyze.quality import Finding, warning_counts
 
 if TYPE_CHECKING:
+    from tracekit.analyze.scaling import At
     from tracekit.analyze.study import Study
 
 SCHEMA = 1
@@ -31,14 +32,20 @@ def envelope(command: str, inputs: Sequence[str], findings: Sequence[Finding] = 
     return json.dumps(document, allow_nan=False, ensure_ascii=True)
 
 
-def study_tables(study: Study, top: int) -> dict[str, list[dict[str, Any]]]:
-    """Every table of a study as rows; times in integer nanoseconds, sizes in bytes, operators cut to `top` and rest."""
+def study_tables(study: Study, top: int, at: At = ()) -> dict[str, list[dict[str, Any]]]:
+    """Every table of a study as rows; times in integer nanoseconds, sizes in bytes, operators cut to `top` and rest.
+
+    With lengths `at`, what is predicted there as well.
+    """
     tables = {
         "tipping_points": study.tipping_points(),
         "latency": study.latency(),
         "first_token": study.first_token(),
         "throughput": study.throughput(),
         "peak_memory": study.peak_memory(),
+        "scaling": study.scaling(),
+        "memory_limits": study.memory_limits(),
+        **({"predictions": study.predictions(at)} if at else {}),
         "components": study.components(),
         "operators": study.operators(top=top),
         "devices": study.devices(),

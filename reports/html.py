@@ -11,12 +11,13 @@ from pathlib import Path
 from markupsafe import Markup
 
 import tracekit
+from tracekit.analyze.scaling import At
 from tracekit.analyze.study import Study
 from tracekit.analyze.trace import Trace
 from tracekit.components import PALETTE
 from tracekit.safety import atomic_write, sanitize
 
-from . import about, page_data
+from . import about, growth, page_data
 from .breakdown import device_time, host_time
 from .page import environment, json_block, policy_hash, static
 from .verdicts import sentences
@@ -24,19 +25,21 @@ from .verdicts import sentences
 _SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "report.js")
 
 
-def write_html(study: Study | Trace, path: Path | str) -> Path:
+def write_html(study: Study | Trace, path: Path | str, at: At = ()) -> Path:
     """Write the report of a study, or of one trace, to `path`, whole or not at all. Returns the path.
+
+    `at`: lengths at which costs are predicted, as of `Study.predictions`.
 
     Raises UsageError when `path` is a folder or a device.
     """
     path = Path(path)
-    page = render(study).encode("utf-8", "backslashreplace")
+    page = render(study, at).encode("utf-8", "backslashreplace")
     with atomic_write(path) as file:
         file.write(page)
     return path
 
 
-def render(study: Study | Trace) -> str:
+def render(study: Study | Trace, at: At = ()) -> str:
     """The whole page."""
     if isinstance(study, Trace):
         study = Study.of(study)
@@ -60,6 +63,7 @@ def render(study: Study | Trace) -> str:
         "caveat": caveat,
         "notices": about.notices(failures, study.findings),
         "curves": curves,
+        "growth": growth.section(study, at),
         "bars": bars.select("series", "length").n_unique(),
         "per": _per(bars["length_unit"].drop_nulls().unique().to_list()),
         "legend": [label for label in PALETTE if label in set(bars["label"])],

@@ -17,11 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from tracekit.analyze.quality import Finding
+from tracekit.analyze.scaling import At
 from tracekit.analyze.study import Study
 from tracekit.components import COLOURS, PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
+from . import growth
 from .breakdown import LAUNCHES, ONE_STEP, WHOLE_TRACE, by_phase, device_time, host_time
 from .verdicts import sentences
 
@@ -30,11 +32,12 @@ _NAME = {80: 34, _WIDE: 60}
 _SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
-def render(study: Study, width: int, top: int = 10) -> RenderableType:
-    """The whole report as one Rich renderable for a terminal of `width` columns."""
+def render(study: Study, width: int, top: int = 10, at: At = ()) -> RenderableType:
+    """The whole report as one Rich renderable for a terminal of `width` columns; `at`: lengths to predict."""
     blocks: list[RenderableType | None] = [
         _headline(study),
         *_curves(study, width),
+        *_growth(study, width, at),
         *_breakdowns(study, width),
         *_phases(study),
         *_operators(study, width, top),
@@ -43,9 +46,9 @@ def render(study: Study, width: int, top: int = 10) -> RenderableType:
     return Group(*(Padding(block, (0, 0, 1, 0)) for block in blocks if block is not None))
 
 
-def print_report(study: Study, console: Console, top: int = 10) -> None:
+def print_report(study: Study, console: Console, top: int = 10, at: At = ()) -> None:
     """Print `render` to a console."""
-    console.print(render(study, console.width, top), soft_wrap=False)
+    console.print(render(study, console.width, top, at), soft_wrap=False)
 
 
 def _text(value: object, style: str | Style = "", limit: int | None = 200) -> Text:
@@ -144,6 +147,18 @@ def _cell(row: dict[str, Any] | None, column: str, shown: Callable[[float], str]
 
 def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
     return (names[i : i + size] for i in range(0, len(names), size))
+
+
+def _growth(study: Study, width: int, at: At) -> Iterator[RenderableType]:
+    """How cost grows with length, and what it would be at `at`."""
+    for grid in growth.grids(study, at, width):
+        out = plain_table()
+        for number, name in enumerate(grid.head):
+            inner = 0 < number < len(grid.head) - 1  # the first column has names, the last may have words
+            out.add_column(Text(name), justify="right" if number else "left", no_wrap=inner, overflow="fold")
+        for row in grid.body:
+            out.add_row(*map(Text, row))
+        yield Group(_titled(grid.title, out), *(Text(note, style="dim") for note in grid.notes))
 
 
 # -- where the time goes
