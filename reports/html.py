@@ -24,20 +24,21 @@ from .verdicts import sentences
 _SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "report.js")
 
 
-def write_html(study: Study | Trace, path: Path | str) -> Path:
+def write_html(study: Study | Trace, path: Path | str, baseline: str | None = None) -> Path:
     """Write the report of a study, or of one trace, to `path`, whole or not at all. Returns the path.
 
-    Raises UsageError when `path` is a folder or a device.
+    With `baseline`, every other model is compared with that one. Raises UsageError when `path` is a folder or a device,
+    and when `baseline` is no model of the study.
     """
     path = Path(path)
-    page = render(study).encode("utf-8", "backslashreplace")
+    page = render(study, baseline).encode("utf-8", "backslashreplace")
     with atomic_write(path) as file:
         file.write(page)
     return path
 
 
-def render(study: Study | Trace) -> str:
-    """The whole page."""
+def render(study: Study | Trace, baseline: str | None = None) -> str:
+    """The whole page; `baseline` as for `write_html`."""
     if isinstance(study, Trace):
         study = Study.of(study)
     components = page_data.clean(study.components())
@@ -47,7 +48,7 @@ def render(study: Study | Trace) -> str:
     scripts = [static(name) for name in _SCRIPTS]
     style = static("report.css") + _chip_style()
     failures = study.failures()
-    verdicts, caveat = sentences(page_data.clean(study.latency()), study.tipping_points())
+    verdicts, caveat = sentences(page_data.clean(study.latency()), study.tipping_points(baseline))
     context = {
         "title": sanitize(study.title),
         "version": tracekit.__version__,

@@ -30,11 +30,14 @@ _NAME = {80: 34, _WIDE: 60}
 _SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
-def render(study: Study, width: int, top: int = 10) -> RenderableType:
-    """The whole report as one Rich renderable for a terminal of `width` columns."""
+def render(study: Study, width: int, top: int = 10, baseline: str | None = None) -> RenderableType:
+    """The whole report as one Rich renderable for a terminal of `width` columns.
+
+    With `baseline`, every other model is compared with that one; UsageError when it is no model of the study.
+    """
     blocks: list[RenderableType | None] = [
         _headline(study),
-        *_curves(study, width),
+        *_curves(study, width, baseline),
         *_breakdowns(study, width),
         *_phases(study),
         *_operators(study, width, top),
@@ -43,9 +46,9 @@ def render(study: Study, width: int, top: int = 10) -> RenderableType:
     return Group(*(Padding(block, (0, 0, 1, 0)) for block in blocks if block is not None))
 
 
-def print_report(study: Study, console: Console, top: int = 10) -> None:
+def print_report(study: Study, console: Console, top: int = 10, baseline: str | None = None) -> None:
     """Print `render` to a console."""
-    console.print(render(study, console.width, top), soft_wrap=False)
+    console.print(render(study, console.width, top, baseline), soft_wrap=False)
 
 
 def _text(value: object, style: str | Style = "", limit: int | None = 200) -> Text:
@@ -81,10 +84,10 @@ def _headline(study: Study) -> RenderableType:
     return Group(*lines)
 
 
-def _curves(study: Study, width: int) -> Iterator[RenderableType]:
+def _curves(study: Study, width: int, baseline: str | None) -> Iterator[RenderableType]:
     latency = study.latency()
     if latency.height:
-        yield _versus(study)
+        yield _versus(study, baseline)
         note = "unprofiled runs; ± is half the interquartile range over the median"
         yield from _by_length("Latency (median)", latency, "median_ns", duration, note, width)
     first = study.first_token()
@@ -104,8 +107,8 @@ def _rate(value: float) -> str:
     return f"{significant(value)}/s"
 
 
-def _versus(study: Study) -> RenderableType:
-    verdicts, caveat = sentences(study.latency(), study.tipping_points())
+def _versus(study: Study, baseline: str | None) -> RenderableType:
+    verdicts, caveat = sentences(study.latency(), study.tipping_points(baseline))
     if not verdicts:
         return Text("one curve: nothing to compare it with", style="dim")
     lines = [Text.assemble((sanitize(v.series), "bold"), " is ", sanitize(v.text, None)) for v in verdicts]
