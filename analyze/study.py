@@ -12,7 +12,8 @@ import polars as pl
 from tracekit.points import Point
 from tracekit.safety import sanitize
 
-from . import curves, tipping
+from . import curves, reasons, tipping
+from .composition import composition
 from .quality import Finding, Findings
 from .trace import Trace
 
@@ -92,6 +93,18 @@ class Study:
             self._tipping[asked] = tipping.tipping_points(self, *asked)
         return self._tipping[asked].clone()
 
+    def reasons(self, baseline: str | None = None) -> pl.DataFrame:
+        """Which components make each tipping point of latency; see `reasons.reasons`."""
+        return reasons.reasons(self.tipping_points(baseline), self.composition())
+
+    def shifts(self, baseline: str | None = None) -> pl.DataFrame:
+        """How far another attention of the baseline moves each tipping point; see `reasons.shifts`."""
+        return reasons.shifts(self.tipping_points(baseline), self.composition())
+
+    def overtakes(self) -> pl.DataFrame:
+        """From which length on attention costs more than the feed-forward, per curve; see `reasons.overtakes`."""
+        return reasons.overtakes(self)
+
     def label(self, point: Point) -> str:
         """What the tables call the curve of a point."""
         return self._labels[point.identity.series().digest()]
@@ -104,6 +117,14 @@ class Study:
     def components(self) -> pl.DataFrame:
         """`Trace.components` of every trace."""
         return self._per_trace(Trace.components)
+
+    def composition(self) -> pl.DataFrame:
+        """Each component's share of the step, and that share of the unprofiled latency; see `composition`."""
+        return composition(self.component_steps(), self.latency())
+
+    def component_steps(self) -> pl.DataFrame:
+        """`Trace.component_steps` of every trace."""
+        return self._per_trace(Trace.component_steps)
 
     def layers(self) -> pl.DataFrame:
         """`Trace.layers` of every trace."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +46,11 @@ def sentences(latency: pl.DataFrame, tipping: pl.DataFrame) -> tuple[list[Verdic
 
 
 def _tipping(row: dict[str, Any]) -> str:
-    better, worse = _WORDS[row["metric"]]
+    component = row["metric"]
+    better, worse = _WORDS.get(component, (f"cheaper in its {component}", f"dearer in its {component}"))
     than, unit = f"than {sanitize(row['baseline'])}", row["length_unit"]
     measured = "" if row["range_lo"] is None else _span(sorted({row["range_lo"], row["range_hi"]}), unit)
-    begins = _interval(row["at"], row["lo"], row["hi"], unit, row)
+    begins = interval_text(row["at"], row["lo"], row["hi"], unit, row)
     match row["verdict"]:
         case "always":
             return f"{better} {than} at every measured length, {measured}{_times(row, 1)}"
@@ -58,7 +59,7 @@ def _tipping(row: dict[str, Any]) -> str:
         case "from":
             return f"{better} {than} from {begins} on" + (f" ({row['reason']})" if row["reason"] else "")
         case "between":
-            ends = _interval(row["until"], row["until_lo"], row["until_hi"], unit, row)
+            ends = interval_text(row["until"], row["until_lo"], row["until_hi"], unit, row)
             return f"{better} {than} only {f'from {begins} ' if row['at'] is not None else ''}up to {ends}"
         case _:
             return f"neither {better} nor {worse} {than}, as far as this can tell: {row['reason']}"
@@ -73,8 +74,8 @@ def _times(row: dict[str, Any], power: int) -> str:
     return f" ({low} times)" if low == high else f" ({low} to {high} times)"
 
 
-def _interval(at: float | None, low: float | None, high: float | None, unit: str, row: dict[str, Any]) -> str:
-    """`1,245 [1,004, 1,328] tokens`; an end beyond what was measured is said to be."""
+def interval_text(at: float | None, low: float | None, high: float | None, unit: str, row: Mapping[str, Any]) -> str:
+    """`1,245 [1,004, 1,328] tokens`, of a row of tipping points; an end beyond what was measured is said to be."""
     if at is None:
         return ""
     ends = (

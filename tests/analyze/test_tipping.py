@@ -127,7 +127,7 @@ def test_shared_rounds_are_narrower_under_common_drift() -> None:
     assert together.hi is not None
     assert together.lo <= 700 <= together.hi
     assert apart.lo is None or apart.hi is None or apart.hi / apart.lo > 1.5 * together.hi / together.lo
-    drifted = tipping_point(Pair(own, base, drift=dict.fromkeys(LENGTHS, 0.5)))
+    drifted = tipping_point(Pair(own, base, doubt=dict.fromkeys(LENGTHS, 0.5)))
     assert drifted.verdict == "not_resolved"
 
 
@@ -187,7 +187,7 @@ def folder(tmp_path: Path, store_point: Callable[..., Path]) -> Path:
 
 def test_an_efficient_model_meets_every_attention_of_its_baseline(folder: Path) -> None:
     frame = load_study([folder]).tipping_points(draws=200)
-    assert frame.height == 2 * 3
+    assert frame.height == 2 * 4
     latency = {row["baseline_attention"]: row for row in frame.iter_rows(named=True) if row["metric"] == "latency"}
     assert latency["eager"]["at"] == pytest.approx(400)
     assert latency["sdpa"]["at"] == pytest.approx(800)
@@ -196,6 +196,7 @@ def test_an_efficient_model_meets_every_attention_of_its_baseline(folder: Path) 
     memory = frame.filter(metric="memory")["verdict"].to_list()
     assert memory == ["never", "never"]  # both equal: not better
     assert frame.filter(metric="throughput")["at"].to_list() == pytest.approx([400, 800])
+    assert frame.filter(metric="attention")["at"].to_list() == pytest.approx([400, 800])  # 60% of every step
     assert load_study([folder]).tipping_points(draws=200).equals(frame)
 
 
