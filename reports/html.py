@@ -18,6 +18,7 @@ from tracekit.safety import atomic_write, sanitize
 
 from . import about, page_data
 from .breakdown import device_time, host_time
+from .matrix import NOTE, TITLE, matrix
 from .page import environment, json_block, policy_hash, static
 from .verdicts import sentences
 
@@ -43,12 +44,13 @@ def render(study: Study | Trace, baseline: str | None = None) -> str:
         study = Study.of(study)
     components = page_data.clean(study.components())
     bars = page_data.in_order(host_time(components), components["series"])
-    curves = page_data.curves(study)
+    tipping = study.tipping_points(baseline)
+    curves = page_data.curves(study, tipping)
     operators = page_data.operator_rows(page_data.clean(study.operators()))
     scripts = [static(name) for name in _SCRIPTS]
     style = static("report.css") + _chip_style()
     failures = study.failures()
-    verdicts, caveat = sentences(page_data.clean(study.latency()), study.tipping_points(baseline))
+    verdicts, caveat = sentences(page_data.clean(study.latency()), tipping, study.throughput())
     context = {
         "title": sanitize(study.title),
         "version": tracekit.__version__,
@@ -59,6 +61,10 @@ def render(study: Study | Trace, baseline: str | None = None) -> str:
         "summary": about.summary(study.points),
         "verdicts": verdicts,
         "caveat": caveat,
+        "matrix": matrix(tipping),
+        "matrix_title": TITLE,
+        "matrix_note": NOTE,
+        "charts": {(curve["metric"], curve["unit"]): f"curve-{curve['id']}" for curve in curves},
         "notices": about.notices(failures, study.findings),
         "curves": curves,
         "bars": bars.select("series", "length").n_unique(),

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.style import Style
@@ -23,7 +22,10 @@ from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
 from .breakdown import LAUNCHES, ONE_STEP, WHOLE_TRACE, by_phase, device_time, host_time
-from .verdicts import sentences
+from .matrix import matrix
+from .matrix_text import matrix_block
+from .text_table import plain_table
+from .verdicts import hint, sentences
 
 _WIDE = 120  # columns from which tables show more than one figure a cell
 _NAME = {80: 34, _WIDE: 60}
@@ -55,11 +57,6 @@ def _text(value: object, style: str | Style = "", limit: int | None = 200) -> Te
     return Text(sanitize(value, limit), style=style)
 
 
-def plain_table() -> Table:
-    """The house's table: no frame, a line under the head."""
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1), collapse_padding=True)
-
-
 def _titled(title: str, table: Table, note: str = "") -> RenderableType:
     """A table under its title; both stand outside it, so that a narrow table does not wrap them."""
     parts: list[RenderableType] = [_text(title, "bold"), table]
@@ -88,6 +85,8 @@ def _curves(study: Study, width: int, baseline: str | None) -> Iterator[Renderab
     latency = study.latency()
     if latency.height:
         yield _versus(study, baseline)
+        if found := matrix(study.tipping_points(baseline)):
+            yield matrix_block(found, width)
         note = "unprofiled runs; ± is half the interquartile range over the median"
         yield from _by_length("Latency (median)", latency, "median_ns", duration, note, width)
     first = study.first_token()
@@ -108,11 +107,11 @@ def _rate(value: float) -> str:
 
 
 def _versus(study: Study, baseline: str | None) -> RenderableType:
-    verdicts, caveat = sentences(study.latency(), study.tipping_points(baseline))
-    if not verdicts:
-        return Text("one curve: nothing to compare it with", style="dim")
+    latency, tipping = study.latency(), study.tipping_points(baseline)
+    verdicts, caveat = sentences(latency, tipping, study.throughput())
     lines = [Text.assemble((sanitize(v.series), "bold"), " is ", sanitize(v.text, None)) for v in verdicts]
-    return Group(*lines, Text(caveat, style="dim"))
+    last = caveat if verdicts else "one curve: nothing to compare it with"
+    return Group(*lines, *(Text(said, style="dim") for said in (last, hint(latency, tipping, baseline)) if said))
 
 
 def _by_length(

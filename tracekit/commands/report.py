@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from tracekit.analyze.study import Study
 
 SUMMARY = "show latency, memory and where the time goes, for points or any PyTorch trace"
-EXAMPLES = ("tracekit report traces/", "tracekit report traces/ --html report.html")
+EXAMPLES = (
+    "tracekit report traces/",
+    "tracekit report traces/ --html report.html",
+    "tracekit report traces/ --baseline bert",
+)
 _HTML_SUFFIXES = (".html", ".htm")
 
 
@@ -50,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     from tracekit.analyze.load import load_study
 
     study = load_study(paths, reading.reading(args))
+    if args.baseline is not None:
+        study.tipping_points(args.baseline)  # a wrong name is told before anything is shown
     analyses = _device_analyses(study) if args.hta else {}
     if args.json:
         from tracekit.reports.envelope import envelope, study_tables
