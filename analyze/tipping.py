@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -16,6 +16,7 @@ from tracekit.safety import sanitize
 
 from .composition import by_component
 from .crossing import Tipping, tipping_point
+from .doubts import doubt_size, doubts
 from .resample import Curve, Pair
 
 if TYPE_CHECKING:
@@ -41,14 +42,20 @@ Keyed = dict[tuple[str, int], list[float]]  # samples by (sweep, round)
 
 @dataclass(frozen=True)
 class Metric:
-    """Something of which less is better: a point's samples of it, and the log ratio by which those may all be off.
+    """Something of which less is better: a point's samples of it, and by what log ratio those may all be off.
 
+    `doubtful`: the metric whose doubts (see `doubts`) touch it. `spread`: of its own kind, whatever the other model.
     `exact`: the samples have no noise, so that one will do.
     """
 
     costs: Callable[[Point], Keyed]
+    doubtful: str
     spread: Callable[[Point], float] = lambda _: 0.0
     exact: bool = False
+
+    def doubt(self, point: Point, interleaved: bool) -> float:
+        """By how much a point's samples may be off beyond their scatter; see `doubt_size`."""
+        return doubt_size(point, self.doubtful, interleaved)
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,10 @@ def _row(efficient: Series, base: Series, name: str, metric: Metric, draws: int,
     if not pair.efficient.rounds or not pair.baseline.rounds:
         return None
     found = tipping_point(pair, draws, seed)
+    if found.verdict == "not_resolved" and any(pair.doubt.values()):
+        certain = tipping_point(replace(pair, doubt={}), draws, seed)
+        if certain.verdict != "not_resolved":
+            found = replace(found, reason=_withheld(efficient, base, pair, metric))
     both = set(pair.efficient.rounds) & set(pair.baseline.rounds)
     own, other = efficient.identity, base.identity
     names = (efficient.label, base.label, own.model, other.model, own.attention, other.attention)
@@ -130,6 +141,15 @@ def _row(efficient: Series, base: Series, name: str, metric: Metric, draws: int,
         "fit_over_at": _over(found),
         "interleaved": bool(both) and both <= pair.shared,
     }
+
+
+def _withheld(efficient: Series, base: Series, pair: Pair, metric: Metric) -> str:
+    """Why a conclusion that the rounds alone would bear is not drawn."""
+    doubtful = sorted(length for length, doubt in pair.doubt.items() if doubt)
+    found = [d for n in doubtful for one in (efficient, base) for p in one.at(n) for d in doubts(p)]
+    codes = dict.fromkeys(d.code.replace("_", " ") for d in found if d.metric == metric.doubtful and d.size is not None)
+    why = ", ".join(codes) or "the profiled steps or the machine's speed differ"
+    return f"withheld: what is doubtful ({why}) may be more than the difference"
 
 
 def _over(found: Tipping) -> float | None:
@@ -152,9 +172,14 @@ def pair_of(efficient: Series, base: Series, metric: Metric) -> Pair:
 
 
 def _doubt(efficient: Series, base: Series, length: float, metric: Metric, apart: bool) -> float:
-    """By what log ratio the two may be off at one length, beyond what their rounds tell."""
+    """By what log ratio the two may be off at one length, beyond what their rounds tell.
+
+    What touches both alike where they took turns (a busy machine) is no doubt about their ratio: the difference is.
+    """
+    sides = [max((metric.doubt(p, not apart) for p in one.at(length)), default=0.0) for one in (efficient, base)]
     spreads = [max((metric.spread(p) for p in one.at(length)), default=0.0) for one in (efficient, base)]
-    return math.hypot(*spreads, _drift(efficient, base, length) if apart else 0.0)
+    alike = max(sides) if apart else abs(sides[0] - sides[1])
+    return math.hypot(alike, *spreads, _drift(efficient, base, length) if apart else 0.0)
 
 
 def _keyed(series: Series, metric: Metric) -> dict[float, Keyed]:
@@ -213,9 +238,9 @@ def _memory(point: Point) -> Keyed:
 
 
 METRICS: dict[str, Metric] = {
-    "latency": Metric(_latency),
-    "throughput": Metric(_throughput),
-    "memory": Metric(_memory, exact=True),
+    "latency": Metric(_latency, "latency"),
+    "throughput": Metric(_throughput, "throughput"),
+    "memory": Metric(_memory, "memory", exact=True),
 }
 COMPONENT_METRICS = ("attention",)  # what efficient variants change; other components are in `study.reasons()`
 
@@ -233,6 +258,6 @@ def component_metrics(study: Study, components: Sequence[str] = COMPONENT_METRIC
             share, _ = of(point)
             return {key: [share * ns for ns in walls] for key, walls in _latency(point).items()} if share else {}
 
-        return Metric(costs, lambda point: of(point)[1])
+        return Metric(costs, "latency", lambda point: of(point)[1])
 
     return {component: metric(component) for component in components}

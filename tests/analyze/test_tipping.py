@@ -200,6 +200,31 @@ def test_an_efficient_model_meets_every_attention_of_its_baseline(folder: Path) 
     assert load_study([folder]).tipping_points(draws=200).equals(frame)
 
 
+def test_a_conclusion_is_withheld_where_the_doubt_is_larger_than_the_difference(
+    tmp_path: Path, store_point: Callable[..., Path]
+) -> None:
+    def store(model: str, n: int, ms: float, waiting: float, **fields: Any) -> None:
+        """`waiting`: the share of wall time in which threads waited for a core."""
+        samples = [
+            Sample(
+                wall_ns=s.wall_ns, cpu_ns=s.wall_ns, run_delay_ns=int(waiting * s.wall_ns), sweep="s1", round=s.round
+            )
+            for s in _samples(ms, "s1")
+        ]
+        store_point(tmp_path, model, n, ms, samples=samples, **fields)
+
+    for n in (128, 256, 512, 1024):
+        store("longformer", n, n / 10, 0.5, identity={"attention": "eager"}, baseline="bert")
+        store("bert", n, n / 9, 0.0)
+    busy = load_study([tmp_path]).tipping_points(draws=200).filter(metric="latency").row(0, named=True)
+    assert busy["verdict"] == "not_resolved"
+    assert busy["reason"] == "withheld: what is doubtful (busy machine) may be more than the difference"
+    for n in (128, 256, 512, 1024):
+        store("bert", n, n / 9, 0.5)  # both alike, in turns: no doubt about their ratio
+    alike = load_study([tmp_path]).tipping_points(draws=200).filter(metric="latency").row(0, named=True)
+    assert alike["verdict"] == "always"
+
+
 def test_any_model_may_be_the_baseline(folder: Path) -> None:
     frame = load_study([folder]).tipping_points("longformer", draws=100)
     assert set(frame["baseline_model"]) == {"longformer"}
