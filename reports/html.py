@@ -18,36 +18,39 @@ from tracekit.safety import atomic_write, sanitize
 
 from . import about, page_data
 from .breakdown import device_time, host_time
+from .matrix import NOTE, TITLE, matrix
 from .page import environment, json_block, policy_hash, static
 from .verdicts import sentences
 
 _SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "report.js")
 
 
-def write_html(study: Study | Trace, path: Path | str) -> Path:
+def write_html(study: Study | Trace, path: Path | str, baseline: str | None = None) -> Path:
     """Write the report of a study, or of one trace, to `path`, whole or not at all. Returns the path.
 
-    Raises UsageError when `path` is a folder or a device.
+    With `baseline`, every other model is compared with that one. Raises UsageError when `path` is a folder or a device,
+    and when `baseline` is no model of the study.
     """
     path = Path(path)
-    page = render(study).encode("utf-8", "backslashreplace")
+    page = render(study, baseline).encode("utf-8", "backslashreplace")
     with atomic_write(path) as file:
         file.write(page)
     return path
 
 
-def render(study: Study | Trace) -> str:
-    """The whole page."""
+def render(study: Study | Trace, baseline: str | None = None) -> str:
+    """The whole page; `baseline` as for `write_html`."""
     if isinstance(study, Trace):
         study = Study.of(study)
     components = page_data.clean(study.components())
     bars = page_data.in_order(host_time(components), components["series"])
-    curves = page_data.curves(study)
+    tipping = study.tipping_points(baseline)
+    curves = page_data.curves(study, tipping)
     operators = page_data.operator_rows(page_data.clean(study.operators()))
     scripts = [static(name) for name in _SCRIPTS]
     style = static("report.css") + _chip_style()
     failures = study.failures()
-    verdicts, caveat = sentences(page_data.clean(study.latency()), study.tipping_points())
+    verdicts, caveat = sentences(page_data.clean(study.latency()), tipping, study.throughput())
     context = {
         "title": sanitize(study.title),
         "version": tracekit.__version__,
@@ -58,6 +61,10 @@ def render(study: Study | Trace) -> str:
         "summary": about.summary(study.points),
         "verdicts": verdicts,
         "caveat": caveat,
+        "matrix": matrix(tipping),
+        "matrix_title": TITLE,
+        "matrix_note": NOTE,
+        "charts": {(curve["metric"], curve["unit"]): f"curve-{curve['id']}" for curve in curves},
         "notices": about.notices(failures, study.findings),
         "curves": curves,
         "bars": bars.select("series", "length").n_unique(),

@@ -60,9 +60,9 @@ _THROUGHPUT = _Kind(
 )
 
 
-def clean(table: pl.DataFrame) -> pl.DataFrame:
+def clean(table: pl.DataFrame, *columns: str) -> pl.DataFrame:
     """The table with the names of its curves made visible and short: they are the user's, or a foreign file's."""
-    return table.with_columns(pl.col("series").map_elements(sanitize, return_dtype=pl.String))
+    return table.with_columns(pl.col(columns or ("series",)).map_elements(sanitize, return_dtype=pl.String))
 
 
 def in_order(rows: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
@@ -70,13 +70,15 @@ def in_order(rows: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
     return rows.sort(pl.col("series").cast(pl.Enum(names.unique(maintain_order=True))), maintain_order=True)
 
 
-def curves(study: Study) -> list[dict[str, Any]]:
-    """Each chart of values against length that the study has data for: id, title, note, spec, and its table.
+def curves(study: Study, tipping: pl.DataFrame) -> list[dict[str, Any]]:
+    """Each chart of values against length that the study has data for: id, metric, unit, title, note, spec, its table.
 
-    There is one for each unit of length. Where a point failed, the table says how instead of a value.
+    There is one for each unit of length, with the `tipping` points by its metric. Where a point failed, the table says
+    how instead of a value.
     """
     tables = [(_LATENCY, study.latency()), (_MEMORY, study.peak_memory()), (_THROUGHPUT, study.throughput())]
     cleaned = [(kind, clean(table)) for kind, table in tables]
+    crossings = clean(tipping, *(name for name in tipping.columns if name.startswith(("efficient", "baseline"))))
     names = list(dict.fromkeys(name for _, table in cleaned for name in table["series"]))
     failed = {(r["length"], r["series"]): sanitize(r["status"]) for r in clean(study.failures()).to_dicts()}
     found = []
@@ -85,7 +87,8 @@ def curves(study: Study) -> list[dict[str, Any]]:
         for number, ((unit,), group) in enumerate(table.group_by("length_unit", maintain_order=True)):
             title = f"{kind.title} ({sanitize(unit)} of input)" if several else kind.title
             chart = {"id": f"{kind.key}{number}", "title": title, "note": _note(kind, group)}
-            spec = kind.chart(group, names).to_dict()
+            chart |= {"metric": kind.key, "unit": sanitize(unit)}
+            spec = kind.chart(group, names, crossings).to_dict()
             found.append({**chart, "spec": spec, **_by_length(group, str(unit), kind, failed)})
     return found
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.style import Style
@@ -23,18 +22,24 @@ from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
 from .breakdown import LAUNCHES, ONE_STEP, WHOLE_TRACE, by_phase, device_time, host_time
-from .verdicts import sentences
+from .matrix import matrix
+from .matrix_text import matrix_block
+from .text_table import plain_table
+from .verdicts import hint, sentences
 
 _WIDE = 120  # columns from which tables show more than one figure a cell
 _NAME = {80: 34, _WIDE: 60}
 _SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
-def render(study: Study, width: int, top: int = 10) -> RenderableType:
-    """The whole report as one Rich renderable for a terminal of `width` columns."""
+def render(study: Study, width: int, top: int = 10, baseline: str | None = None) -> RenderableType:
+    """The whole report as one Rich renderable for a terminal of `width` columns.
+
+    With `baseline`, every other model is compared with that one; UsageError when it is no model of the study.
+    """
     blocks: list[RenderableType | None] = [
         _headline(study),
-        *_curves(study, width),
+        *_curves(study, width, baseline),
         *_breakdowns(study, width),
         *_phases(study),
         *_operators(study, width, top),
@@ -43,18 +48,13 @@ def render(study: Study, width: int, top: int = 10) -> RenderableType:
     return Group(*(Padding(block, (0, 0, 1, 0)) for block in blocks if block is not None))
 
 
-def print_report(study: Study, console: Console, top: int = 10) -> None:
+def print_report(study: Study, console: Console, top: int = 10, baseline: str | None = None) -> None:
     """Print `render` to a console."""
-    console.print(render(study, console.width, top), soft_wrap=False)
+    console.print(render(study, console.width, top, baseline), soft_wrap=False)
 
 
 def _text(value: object, style: str | Style = "", limit: int | None = 200) -> Text:
     return Text(sanitize(value, limit), style=style)
-
-
-def plain_table() -> Table:
-    """The house's table: no frame, a line under the head."""
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1), collapse_padding=True)
 
 
 def _titled(title: str, table: Table, note: str = "") -> RenderableType:
@@ -81,10 +81,12 @@ def _headline(study: Study) -> RenderableType:
     return Group(*lines)
 
 
-def _curves(study: Study, width: int) -> Iterator[RenderableType]:
+def _curves(study: Study, width: int, baseline: str | None) -> Iterator[RenderableType]:
     latency = study.latency()
     if latency.height:
-        yield _versus(study)
+        yield _versus(study, baseline)
+        if found := matrix(study.tipping_points(baseline)):
+            yield matrix_block(found, width)
         note = "unprofiled runs; ± is half the interquartile range over the median"
         yield from _by_length("Latency (median)", latency, "median_ns", duration, note, width)
     first = study.first_token()
@@ -104,12 +106,12 @@ def _rate(value: float) -> str:
     return f"{significant(value)}/s"
 
 
-def _versus(study: Study) -> RenderableType:
-    verdicts, caveat = sentences(study.latency(), study.tipping_points())
-    if not verdicts:
-        return Text("one curve: nothing to compare it with", style="dim")
+def _versus(study: Study, baseline: str | None) -> RenderableType:
+    latency, tipping = study.latency(), study.tipping_points(baseline)
+    verdicts, caveat = sentences(latency, tipping, study.throughput())
     lines = [Text.assemble((sanitize(v.series), "bold"), " is ", sanitize(v.text, None)) for v in verdicts]
-    return Group(*lines, Text(caveat, style="dim"))
+    last = caveat if verdicts else "one curve: nothing to compare it with"
+    return Group(*lines, *(Text(said, style="dim") for said in (last, hint(latency, tipping, baseline)) if said))
 
 
 def _by_length(
