@@ -33,6 +33,7 @@ class Study:
         order = curves.order(every)
         self.traces = [t for t, _ in sorted(ok, key=lambda pair: order(pair[1], pair[0].label))]
         self.failed = sorted(failed, key=lambda point: order(point, ""))
+        self._tipping: dict[tuple[str | None, int, int], pl.DataFrame] = {}
 
     @classmethod
     def of(cls, trace: Trace) -> Study:
@@ -86,8 +87,12 @@ class Study:
         """From which length on each efficient model is better than its baseline; see `tipping.tipping_points`.
 
         With `baseline`, every other model against that one. Intervals are 95%; the same seed gives the same numbers.
+        Computed once. Raises UsageError when `baseline` is no model of this study.
         """
-        return tipping.tipping_points(self, baseline, draws, seed)
+        asked = (baseline, draws, seed)
+        if asked not in self._tipping:
+            self._tipping[asked] = tipping.tipping_points(self, *asked)
+        return self._tipping[asked].clone()
 
     def reasons(self, baseline: str | None = None) -> pl.DataFrame:
         """Which components make each tipping point of latency; see `reasons.reasons`."""

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from tracekit.errors import UsageError
 from tracekit.points import Identity, Point
+from tracekit.safety import sanitize
 
 from .composition import by_component
 from .crossing import Tipping, tipping_point
@@ -82,9 +84,13 @@ def tipping_points(study: Study, baseline: str | None = None, draws: int = 1000,
     """A row per pair of curves and metric; see `TIPPING` and docs/tables.md.
 
     Every model that names a baseline (or, given `baseline`, every other model) is compared with each curve of that
-    baseline that is alike in all but model and attention.
+    baseline that is alike in all but model and attention. Raises UsageError when `baseline` is no model of the study.
     """
-    pairs = list(pairs_of(series_of(study), baseline))
+    series = series_of(study)
+    if baseline is not None and not any(one.is_of(baseline) for one in series):
+        models = ", ".join(sanitize(name) for name in dict.fromkeys(one.identity.model for one in series))
+        raise UsageError(f"baseline {sanitize(baseline)!r} is no model of this study; it has: {models or 'none'}")
+    pairs = list(pairs_of(series, baseline))
     metrics = {**METRICS, **component_metrics(study)} if pairs else {}
     rows = [
         row

@@ -18,6 +18,7 @@ from tracekit.analyze.crossing import Tipping, padding, tipping_point
 from tracekit.analyze.load import load_study
 from tracekit.analyze.polynomials import nonnegative_fits
 from tracekit.analyze.resample import Curve, Pair
+from tracekit.errors import UsageError
 from tracekit.points import Sample, Trial
 
 LENGTHS = (128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0)
@@ -228,7 +229,8 @@ def test_any_model_may_be_the_baseline(folder: Path) -> None:
     frame = load_study([folder]).tipping_points("longformer", draws=100)
     assert set(frame["baseline_model"]) == {"longformer"}
     assert frame.filter(metric="latency")["verdict"].to_list() == ["between", "between"]
-    assert load_study([folder]).tipping_points("nobody").height == 0
+    with pytest.raises(UsageError, match=r"'nobody' is no model of this study; it has: bert, longformer"):
+        load_study([folder]).tipping_points("nobody")
 
 
 def test_the_intervals_hold_the_truth(root: Path) -> None:

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracekit.errors import EXIT_OK, UsageError
-from tracekit.safety import sanitize
 
-from . import reading
+from . import asking, reading
 
 if TYPE_CHECKING:
     from tracekit.analyze.gpu import DeviceAnalyses
     from tracekit.analyze.study import Study
+    from tracekit.reports.asked import Asked
 
 SUMMARY = "show latency, memory and where the time goes, for points or any PyTorch trace"
 EXAMPLES = (
     "tracekit report traces/",
     "tracekit report traces/ --html report.html",
+    "tracekit report traces/ --baseline bert",
     "tracekit report traces/ --at 16384",
 )
 _HTML_SUFFIXES = (".html", ".htm")
@@ -38,22 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hta", action="store_true", help="add what HolisticTraceAnalysis says of device traces (extra: hta)"
     )
-    parser.add_argument(
-        "--at",
-        action="append",
-        default=[],
-        metavar="[UNIT=]LENGTH",
-        help="say what latency and memory would be at these lengths (16384 or 8192,16384 or seconds=60), extrapolated "
-        "with an interval where they were not measured",
-    )
-    parser.add_argument("--top", type=_positive, default=10, metavar="N", help="operators to list (default: 10)")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    asking.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,17 +48,17 @@ def run(args: argparse.Namespace) -> int:
     from tracekit.analyze.load import load_study
 
     study = load_study(paths, reading.reading(args))
-    at = _lengths(study, args.at)
+    asked = asking.asked(args, study)
     analyses = _device_analyses(study) if args.hta else {}
     if args.json:
         from tracekit.reports.envelope import envelope, study_tables
 
-        more: dict[str, object] = {"html": str(_write_html(study, html, at))} if html else {}
+        more: dict[str, object] = {"html": str(_write_html(study, html, asked))} if html else {}
         if analyses:
             from tracekit.reports import hta
 
             more["hta"] = hta.rows(analyses)
-        tables = study_tables(study, args.top, at)
+        tables = study_tables(study, asked)
         print(envelope("report", [str(p) for p in paths], study.findings, tables=tables, **more))
         return EXIT_OK
     from rich.console import Console
@@ -81,13 +67,13 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(highlight=False)
     if not args.quiet:
-        print_report(study, console, args.top, at)
+        print_report(study, console, asked)
         if analyses:
             from tracekit.reports import hta
 
             console.print(*hta.blocks(analyses), sep="\n")
     if html:
-        console.print(f"HTML report: {_write_html(study, html, at)}", markup=False, soft_wrap=True)
+        console.print(f"HTML report: {_write_html(study, html, asked)}", markup=False, soft_wrap=True)
     return EXIT_OK
 
 
@@ -115,32 +101,7 @@ def _inputs(args: argparse.Namespace) -> tuple[list[Path], Path | None]:
     return paths, Path(html) if html else beside / "report.html"
 
 
-def _lengths(study: Study, specs: list[str]) -> dict[str, list[float]]:
-    """The lengths to predict, by unit; a length without a unit is in the one that the study has."""
-    if not specs:
-        return {}
-    from tracekit.collect.lengths import parse
-
-    found = parse(specs, "--at")
-    units = list(dict.fromkeys(point.identity.length_unit for point in study.points))
-    if not units:
-        raise UsageError("--at: these traces do not say at which length they were made")
-    plain = found.pop("", [])
-    if plain and len(units) > 1:
-        raise UsageError(f"--at: name the unit, as in --at {sanitize(units[0])}=1024; here are {_listed(units)}")
-    if plain:
-        found[units[0]] = sorted({*plain, *found.get(units[0], ())})
-    unknown = [unit for unit in found if unit not in units]
-    if unknown:
-        raise UsageError(f"--at {sanitize(unknown[0])}=...: lengths here are in {_listed(units)}")
-    return found
-
-
-def _listed(units: list[str]) -> str:
-    return ", ".join(map(sanitize, units))
-
-
-def _write_html(study: Study, path: Path, at: dict[str, list[float]]) -> Path:
+def _write_html(study: Study, path: Path, asked: Asked) -> Path:
     from tracekit.reports.html import write_html
 
-    return write_html(study, path, at)
+    return write_html(study, path, asked)
