@@ -17,6 +17,7 @@ from tracekit.analyze.load import load_study
 from tracekit.analyze.study import Study
 from tracekit.points import Identity, PeakMemory, Point
 from tracekit.reports import growth
+from tracekit.reports.asked import Asked
 from tracekit.reports.html import render
 from tracekit.reports.terminal import print_report
 
@@ -47,7 +48,7 @@ def study(folder: Path) -> Study:
 
 def shown(study: Study, width: int, at: list[float] | None = None) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    print_report(study, console, at=at or ())
+    print_report(study, console, Asked(at=at or ()))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     return text[text.index("How it grows") : text.index("Host time")]
@@ -114,13 +115,13 @@ def test_hostile_names_do_nothing(tmp_path: Path, store_point: Store) -> None:
     study = load_study([tmp_path])
     text = "\n".join(cell for grid in growth.grids(study, [1024]) for row in [[grid.title], *grid.body] for cell in row)
     assert "\x1b" not in text
-    page = render(study, [1024])
+    page = render(study, Asked(at=[1024]))
     assert "<b>x</b>" not in page
     assert "At 1,024" in page
 
 
 def test_the_page_shows_the_same_tables(study: Study) -> None:
-    page = render(study, [16_384])
+    page = render(study, Asked(at=[16_384]))
     section = page[page.index('<section id="growth">') : page.index('<section id="components">')]
     text = " ".join(re.sub(r"<[^>]*>", " ", section).split())
     for grid in growth.grids(study, [16_384]):
