@@ -101,6 +101,19 @@ def test_one_length_tells_nothing_of_others() -> None:
     assert found.estimate[1] == pytest.approx(128)
 
 
+def test_costs_that_fall_are_levelled_before_they_are_continued() -> None:
+    falling = noisy(lambda n: 1e6 - 10 * n, 0.01)
+    found = predict(LENGTHS, falling, np.array([16.0, 1e6]))
+    level = np.exp(falling[0].mean())
+    assert found.estimate == pytest.approx([level, level])
+    assert (found.hi / found.lo < 2).all()  # eight doublings beyond: 2% for each
+    one_off = exactly(lambda n: n)
+    one_off[:, 2] += 3.0  # a length that was disturbed: it and the longer ones are levelled, the shorter stay
+    down, up = predict(LENGTHS, one_off, np.array([64.0, 8192.0])).estimate
+    assert down == pytest.approx(64, rel=0.3)
+    assert up < 2 * 8192
+
+
 def test_what_is_known_not_to_grow_sharpens_what_lies_beyond() -> None:
     def cost(n: Floats) -> Floats:
         return 1e6 + 10 * n
