@@ -16,8 +16,10 @@ from tracekit.analyze.trace import Trace
 from tracekit.components import PALETTE
 from tracekit.safety import atomic_write, sanitize
 
-from . import about, page_data
+from . import about, growth, page_data
+from .asked import NOTHING, Asked
 from .breakdown import device_time, host_time
+from .explanations import why
 from .matrix import NOTE, TITLE, matrix
 from .page import environment, json_block, policy_hash, static
 from .verdicts import sentences
@@ -25,30 +27,30 @@ from .verdicts import sentences
 _SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "report.js")
 
 
-def write_html(study: Study | Trace, path: Path | str, baseline: str | None = None) -> Path:
+def write_html(study: Study | Trace, path: Path | str, asked: Asked = NOTHING) -> Path:
     """Write the report of a study, or of one trace, to `path`, whole or not at all. Returns the path.
 
-    With `baseline`, every other model is compared with that one. Raises UsageError when `path` is a folder or a device,
-    and when `baseline` is no model of the study.
+    Raises UsageError when `path` is a folder or a device, and when the baseline asked for is no model of the study.
     """
     path = Path(path)
-    page = render(study, baseline).encode("utf-8", "backslashreplace")
+    page = render(study, asked).encode("utf-8", "backslashreplace")
     with atomic_write(path) as file:
         file.write(page)
     return path
 
 
-def render(study: Study | Trace, baseline: str | None = None) -> str:
-    """The whole page; `baseline` as for `write_html`."""
+def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
+    """The whole page."""
     if isinstance(study, Trace):
         study = Study.of(study)
     components = page_data.clean(study.components())
     bars = page_data.in_order(host_time(components), components["series"])
-    tipping = study.tipping_points(baseline)
+    tipping = study.tipping_points(asked.baseline)
     curves = page_data.curves(study, tipping)
     operators = page_data.operator_rows(page_data.clean(study.operators()))
     scripts = [static(name) for name in _SCRIPTS]
     style = static("report.css") + _chip_style()
+    sections = [section for section in (growth.section(study, asked.at),) if section]
     failures = study.failures()
     verdicts, caveat = sentences(page_data.clean(study.latency()), tipping, study.throughput())
     context = {
@@ -57,7 +59,7 @@ def render(study: Study | Trace, baseline: str | None = None) -> str:
         "policy": _policy(scripts, style),
         "style": Markup(style),
         "scripts": [Markup(script) for script in scripts],
-        "data": Markup(json_block(page_data.embedded(curves, bars, operators, components))),
+        "data": Markup(json_block(page_data.embedded(curves, sections, bars, operators, components))),
         "summary": about.summary(study.points),
         "verdicts": verdicts,
         "caveat": caveat,
@@ -67,6 +69,8 @@ def render(study: Study | Trace, baseline: str | None = None) -> str:
         "charts": {(curve["metric"], curve["unit"]): f"curve-{curve['id']}" for curve in curves},
         "notices": about.notices(failures, study.findings),
         "curves": curves,
+        "why": why(study, asked.baseline),
+        "sections": sections,
         "bars": bars.select("series", "length").n_unique(),
         "per": _per(bars["length_unit"].drop_nulls().unique().to_list()),
         "legend": [label for label in PALETTE if label in set(bars["label"])],
