@@ -111,9 +111,10 @@ def _clause(row: Row, than: str, measured: bool) -> str:
         case "between":
             until = interval_text(row["until"], row["until_lo"], row["until_hi"], unit, row)
             return f"{better}{than} only {f'from {begins} ' if row['at'] is not None else ''}up to {until}"
+        case _ if not than:
+            return f"not resolved{what}: {sanitize(row['reason'], None)}"
         case _:
-            why = sanitize(row["reason"], None)
-            return f"neither {high} nor {worse}{than}, as far as this can tell: {why}"
+            return f"neither {high} nor {worse}{than}, as far as this can tell: {sanitize(row['reason'], None)}"
 
 
 def _equal(row: Row) -> bool:
