@@ -97,7 +97,10 @@ def _verdict(drawn: Draws) -> Tipping:
     if found.hi == -math.inf:
         return Tipping("always")
     if found.lo == math.inf:
-        return Tipping("never")
+        better = (drawn.log_ratio[0] > 0).any()
+        return (
+            Tipping("not_resolved", "better at some measured lengths, but not surely") if better else Tipping("never")
+        )
     return _from(drawn, found)
 
 
