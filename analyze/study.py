@@ -12,8 +12,11 @@ import polars as pl
 from tracekit.points import Point
 from tracekit.safety import sanitize
 
-from . import curves, tipping
+from . import curves, expected, recommend, tipping
+from .dataset import Dataset
+from .expected import Question
 from .quality import Finding, Findings
+from .recommend import Recommendation
 from .trace import Trace
 
 
@@ -86,6 +89,17 @@ class Study:
         With `baseline`, every other model against that one. Intervals are 95%; the same seed gives the same numbers.
         """
         return tipping.tipping_points(self, baseline, draws, seed)
+
+    def expected(self, dataset: Dataset | Question, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
+        """Total time and peak memory of the user's inputs under each curve; see `expected.expected`.
+
+        A `Question` says by which metric the curves are ranked, and which mode and device are meant.
+        """
+        return expected.expected(self, expected.Question.of(dataset), draws, seed)
+
+    def recommendation(self, dataset: Dataset | Question, draws: int = 1000, seed: int = 0) -> Recommendation:
+        """Which curve to use for the user's inputs, what it saves, and how sure that is; see `recommend`."""
+        return recommend.answer(self, dataset, draws, seed).recommendation
 
     def label(self, point: Point) -> str:
         """What the tables call the curve of a point."""

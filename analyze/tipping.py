@@ -114,7 +114,7 @@ def _over(found: Tipping) -> float | None:
 def _pair(efficient: Series, base: Series, metric: str) -> Pair:
     """Both curves by one metric; where they share rounds, these alone, side by side."""
     cost = METRICS[metric]
-    own, other = _keyed(efficient, cost), _keyed(base, cost)
+    own, other = samples_of(efficient, cost), samples_of(base, cost)
     shared: set[float] = set()
     for length in set(own) & set(other):
         common = sorted(set(own[length]) & set(other[length]))
@@ -123,16 +123,16 @@ def _pair(efficient: Series, base: Series, metric: str) -> Pair:
             for keyed in (own, other):
                 keyed[length] = {key: keyed[length][key] for key in common}
     apart = metric != "memory" and (set(own) & set(other)) - shared
-    drift = {length: _drift(efficient, base, length) for length in apart or ()}
+    drift = {length: machine_drift(efficient, base, length) for length in apart or ()}
     return Pair(_curve(efficient, own), _curve(base, other), frozenset(shared), drift, exact=metric == "memory")
 
 
 def curve(series: Series, metric: str) -> Curve:
     """One curve by one of METRICS, its samples by length and round; `resample.draw_curve` gives its draws."""
-    return _curve(series, _keyed(series, METRICS[metric]))
+    return _curve(series, samples_of(series, METRICS[metric]))
 
 
-def _keyed(series: Series, cost: Costs) -> dict[float, Keyed]:
+def samples_of(series: Series, cost: Costs) -> dict[float, Keyed]:
     """Samples by length and round, of all points that finished (repeats together)."""
     result: dict[float, Keyed] = {}
     for point in series.points:
@@ -151,7 +151,7 @@ def _curve(series: Series, keyed: Mapping[float, Keyed]) -> Curve:
     return Curve(rounds, frozenset(failed - set(rounds)))
 
 
-def _drift(efficient: Series, base: Series, length: float) -> float:
+def machine_drift(efficient: Series, base: Series, length: float) -> float:
     """Log ratio of machine speed between two points, by the larger of the two works timed beside each round."""
     sides = [[c for p in one.points if p.length == length for c in p.calibration] for one in (efficient, base)]
     if not all(sides):

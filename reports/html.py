@@ -11,6 +11,9 @@ from pathlib import Path
 from markupsafe import Markup
 
 import tracekit
+from tracekit.analyze.dataset import Dataset
+from tracekit.analyze.expected import Question
+from tracekit.analyze.recommend import answer
 from tracekit.analyze.study import Study
 from tracekit.analyze.trace import Trace
 from tracekit.components import PALETTE
@@ -19,35 +22,40 @@ from tracekit.safety import atomic_write, sanitize
 from . import about, page_data
 from .breakdown import device_time, host_time
 from .page import environment, json_block, policy_hash, static
+from .recommendation import marks, told
 from .verdicts import sentences
 
 _SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "report.js")
 
 
-def write_html(study: Study | Trace, path: Path | str) -> Path:
+def write_html(study: Study | Trace, path: Path | str, dataset: Dataset | Question | None = None) -> Path:
     """Write the report of a study, or of one trace, to `path`, whole or not at all. Returns the path.
+
+    With `dataset`, the lengths of the user's inputs, it says which model to use for them.
 
     Raises UsageError when `path` is a folder or a device.
     """
     path = Path(path)
-    page = render(study).encode("utf-8", "backslashreplace")
+    page = render(study, dataset).encode("utf-8", "backslashreplace")
     with atomic_write(path) as file:
         file.write(page)
     return path
 
 
-def render(study: Study | Trace) -> str:
+def render(study: Study | Trace, dataset: Dataset | Question | None = None) -> str:
     """The whole page."""
     if isinstance(study, Trace):
         study = Study.of(study)
     components = page_data.clean(study.components())
     bars = page_data.in_order(host_time(components), components["series"])
-    curves = page_data.curves(study)
+    found = answer(study, dataset) if dataset is not None else None
+    tipping = study.tipping_points()
+    curves = page_data.curves(study, (found.unit, marks(found.question.dataset)) if found else None)
     operators = page_data.operator_rows(page_data.clean(study.operators()))
     scripts = [static(name) for name in _SCRIPTS]
     style = static("report.css") + _chip_style()
     failures = study.failures()
-    verdicts, caveat = sentences(page_data.clean(study.latency()), study.tipping_points())
+    verdicts, caveat = sentences(page_data.clean(study.latency()), tipping)
     context = {
         "title": sanitize(study.title),
         "version": tracekit.__version__,
@@ -56,6 +64,7 @@ def render(study: Study | Trace) -> str:
         "scripts": [Markup(script) for script in scripts],
         "data": Markup(json_block(page_data.embedded(curves, bars, operators, components))),
         "summary": about.summary(study.points),
+        "inputs": told(study, found, tipping, every=True) if found else None,
         "verdicts": verdicts,
         "caveat": caveat,
         "notices": about.notices(failures, study.findings),

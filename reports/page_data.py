@@ -70,10 +70,11 @@ def in_order(rows: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
     return rows.sort(pl.col("series").cast(pl.Enum(names.unique(maintain_order=True))), maintain_order=True)
 
 
-def curves(study: Study) -> list[dict[str, Any]]:
+def curves(study: Study, inputs: tuple[str, charts.Marks] | None = None) -> list[dict[str, Any]]:
     """Each chart of values against length that the study has data for: id, title, note, spec, and its table.
 
-    There is one for each unit of length. Where a point failed, the table says how instead of a value.
+    There is one for each unit of length. Where a point failed, the table says how instead of a value. `inputs`: the
+    unit of the user's inputs, and their quantiles to mark.
     """
     tables = [(_LATENCY, study.latency()), (_MEMORY, study.peak_memory()), (_THROUGHPUT, study.throughput())]
     cleaned = [(kind, clean(table)) for kind, table in tables]
@@ -84,8 +85,10 @@ def curves(study: Study) -> list[dict[str, Any]]:
         several = table["length_unit"].n_unique() > 1
         for number, ((unit,), group) in enumerate(table.group_by("length_unit", maintain_order=True)):
             title = f"{kind.title} ({sanitize(unit)} of input)" if several else kind.title
-            chart = {"id": f"{kind.key}{number}", "title": title, "note": _note(kind, group)}
-            spec = kind.chart(group, names).to_dict()
+            shown = inputs[1] if inputs and inputs[0] == unit else ()
+            note = f"{_note(kind, group)}{charts.said_of(shown, group)}"
+            chart = {"id": f"{kind.key}{number}", "title": title, "note": note}
+            spec = kind.chart(group, names, shown).to_dict()
             found.append({**chart, "spec": spec, **_by_length(group, str(unit), kind, failed)})
     return found
 

@@ -16,24 +16,30 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from tracekit.analyze.dataset import Dataset
+from tracekit.analyze.expected import Question
 from tracekit.analyze.quality import Finding
+from tracekit.analyze.recommend import Answer, answer
 from tracekit.analyze.study import Study
 from tracekit.components import COLOURS, PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
 from .breakdown import LAUNCHES, ONE_STEP, WHOLE_TRACE, by_phase, device_time, host_time
+from .recommendation import told
 from .verdicts import sentences
 
 _WIDE = 120  # columns from which tables show more than one figure a cell
 _NAME = {80: 34, _WIDE: 60}
+_PEAKS = "peak: memory of one step at the longest input, and at the one that 95% do not exceed"
 _SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
-def render(study: Study, width: int, top: int = 10) -> RenderableType:
-    """The whole report as one Rich renderable for a terminal of `width` columns."""
+def render(study: Study, width: int, top: int = 10, dataset: Dataset | Question | None = None) -> RenderableType:
+    """The whole report as one Rich renderable for a terminal of `width` columns; `dataset`: the user's inputs."""
     blocks: list[RenderableType | None] = [
         _headline(study),
+        *(your_data(study, answer(study, dataset), width) if dataset is not None else ()),
         *_curves(study, width),
         *_breakdowns(study, width),
         *_phases(study),
@@ -43,9 +49,15 @@ def render(study: Study, width: int, top: int = 10) -> RenderableType:
     return Group(*(Padding(block, (0, 0, 1, 0)) for block in blocks if block is not None))
 
 
-def print_report(study: Study, console: Console, top: int = 10) -> None:
+def print_report(study: Study, console: Console, top: int = 10, dataset: Dataset | Question | None = None) -> None:
     """Print `render` to a console."""
-    console.print(render(study, console.width, top), soft_wrap=False)
+    console.print(render(study, console.width, top, dataset), soft_wrap=False)
+
+
+def print_recommendation(study: Study, found: Answer, console: Console) -> None:
+    """Print which model to use, and why."""
+    for block in your_data(study, found, console.width):
+        console.print(Padding(block, (0, 0, 1, 0)))
 
 
 def _text(value: object, style: str | Style = "", limit: int | None = 200) -> Text:
@@ -144,6 +156,31 @@ def _cell(row: dict[str, Any] | None, column: str, shown: Callable[[float], str]
 
 def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
     return (names[i : i + size] for i in range(0, len(names), size))
+
+
+# -- the user's own inputs
+
+
+def your_data(study: Study, found: Answer, width: int) -> Iterator[RenderableType]:
+    """Which model to use for the user's inputs; what each one costs; for how many of them which is better."""
+    text = told(study, found, study.tipping_points())
+    yield Group(Text(text.headline, "bold"), *map(Text, text.details))
+    few = () if width >= _WIDE else text.spare
+    yield _titled(f"For your data: {text.inputs}", _plain(*text.curves, few), _PEAKS)
+    if text.shares[1]:
+        yield _titled(text.shares_title, _plain(*text.shares, few), text.shares_note)
+    yield Group(*(Text(line, "dim") for line in text.caveats))
+
+
+def _plain(head: Sequence[str], body: Sequence[Sequence[str]], without: Sequence[str]) -> Table:
+    """A table of text that is safe already, without some of its columns."""
+    out = plain_table()
+    kept = [i for i, name in enumerate(head) if name not in without]
+    for i in kept:
+        out.add_column(Text(head[i]), justify="left" if i == 0 else "right")
+    for row in body:
+        out.add_row(*(Text(row[i]) for i in kept))
+    return out
 
 
 # -- where the time goes

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tracekit.errors import EXIT_OK, UsageError
 
-from . import reading
+from . import inputs, reading
 
 if TYPE_CHECKING:
+    from tracekit.analyze.expected import Question
     from tracekit.analyze.gpu import DeviceAnalyses
     from tracekit.analyze.study import Study
 
@@ -30,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="write one offline HTML file (default: report.html beside the traces)",
     )
     reading.add_options(parser)
+    inputs.add_options(parser)
     parser.add_argument(
         "--hta", action="store_true", help="add what HolisticTraceAnalysis says of device traces (extra: hta)"
     )
@@ -46,6 +48,7 @@ def _positive(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Load, then show or write."""
     paths, html = _inputs(args)
+    question = inputs.question(args)
     from tracekit.analyze.load import load_study
 
     study = load_study(paths, reading.reading(args))
@@ -53,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         from tracekit.reports.envelope import envelope, study_tables
 
-        more: dict[str, object] = {"html": str(_write_html(study, html))} if html else {}
+        more: dict[str, object] = {"html": str(_write_html(study, html, question))} if html else {}
+        if question is not None:
+            more |= _for_dataset(study, question)
         if analyses:
             from tracekit.reports import hta
 
@@ -67,13 +72,13 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(highlight=False)
     if not args.quiet:
-        print_report(study, console, args.top)
+        print_report(study, console, args.top, question)
         if analyses:
             from tracekit.reports import hta
 
             console.print(*hta.blocks(analyses), sep="\n")
     if html:
-        console.print(f"HTML report: {_write_html(study, html)}", markup=False, soft_wrap=True)
+        console.print(f"HTML report: {_write_html(study, html, question)}", markup=False, soft_wrap=True)
     return EXIT_OK
 
 
@@ -101,7 +106,14 @@ def _inputs(args: argparse.Namespace) -> tuple[list[Path], Path | None]:
     return paths, Path(html) if html else beside / "report.html"
 
 
-def _write_html(study: Study, path: Path) -> Path:
+def _for_dataset(study: Study, question: Question) -> dict[str, Any]:
+    from tracekit.analyze.recommend import answer
+    from tracekit.reports.recommendation import facts
+
+    return facts(study, answer(study, question), study.tipping_points())
+
+
+def _write_html(study: Study, path: Path, question: Question | None) -> Path:
     from tracekit.reports.html import write_html
 
-    return write_html(study, path)
+    return write_html(study, path, dataset=question)
