@@ -12,9 +12,12 @@ import polars as pl
 from tracekit.points import Point
 from tracekit.safety import sanitize
 
-from . import curves, reasons, scaling, tipping
+from . import curves, expected, reasons, recommend, scaling, tipping
 from .composition import composition
+from .dataset import Dataset
+from .expected import Question
 from .quality import Finding, Findings
+from .recommend import Recommendation
 from .scaling import At
 from .trace import Trace
 
@@ -120,6 +123,17 @@ class Study:
     def memory_limits(self, seed: int = 0) -> pl.DataFrame:
         """Up to which length each curve fits in this machine's memory; see `scaling.memory_limits`."""
         return scaling.memory_limits(self, seed)
+
+    def expected(self, dataset: Dataset | Question, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
+        """Total time and peak memory of the user's inputs under each curve; see `expected.expected`.
+
+        A `Question` says by which metric the curves are ranked, and which mode and device are meant.
+        """
+        return expected.expected(self, expected.Question.of(dataset), draws, seed)
+
+    def recommendation(self, dataset: Dataset | Question, draws: int = 1000, seed: int = 0) -> Recommendation:
+        """Which curve to use for the user's inputs, what it saves, and how sure that is; see `recommend`."""
+        return recommend.answer(self, dataset, draws, seed).recommendation
 
     def label(self, point: Point) -> str:
         """What the tables call the curve of a point."""

@@ -6,15 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tracekit.analyze.dataset import Dataset
+    from tracekit.analyze.expected import Question
     from tracekit.analyze.scaling import At
 
 
 @dataclass(frozen=True)
 class Asked:
-    """`baseline`: compare every other model with it; `at`: lengths at which to predict; `top`: operators to list."""
+    """`baseline`: compare every other model with it. `at`: lengths at which to predict costs. `inputs`: the lengths of
+    the user's own, or a question about them. `top`: operators to list.
+    """
 
     baseline: str | None = None
     at: At = ()
+    inputs: Dataset | Question | None = None
     top: int = 10
 
 

@@ -21,7 +21,8 @@ from tracekit.components import PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import length_text
 
-from . import markers
+from . import markers, quantiles
+from .quantiles import Marks
 
 _Chart = TypeVar("_Chart", alt.Chart, alt.LayerChart)
 
@@ -39,41 +40,44 @@ _PLAIN_AXIS: dict[str, Any] = {"gridOpacity": 0.2, "domain": False, "ticks": Fal
 
 
 def latency(
-    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None
+    table: pl.DataFrame,
+    names: Sequence[str] | None = None,
+    crossings: pl.DataFrame | None = None,
+    inputs: Marks = (),
 ) -> alt.LayerChart:
     """Median latency with its quartile band against length, from `study.latency()`.
 
     `names`: all curves of the study in order, so that a curve has one colour in every chart. `crossings`: rows of
-    `study.tipping_points()`, of which those by this metric and in this unit of length are marked.
+    `study.tipping_points()`, of which those by this metric and in this unit of length are marked. `inputs`: lengths of
+    the user's own to mark; see `quantiles`.
     """
     milli = table.with_columns(value=pl.col("median_ns") / 1e6, low=pl.col("lo_ns") / 1e6, high=pl.col("hi_ns") / 1e6)
-    return curve(
-        milli, "latency (ms)", "Median latency of one step against input length", names, _by("latency", crossings)
-    )
+    what = "Median latency of one step against input length"
+    return curve(milli, "latency (ms)", what, names, _by("latency", crossings), inputs)
 
 
 def memory(
-    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None
+    table: pl.DataFrame,
+    names: Sequence[str] | None = None,
+    crossings: pl.DataFrame | None = None,
+    inputs: Marks = (),
 ) -> alt.LayerChart:
-    """Peak memory against length, from `study.peak_memory()`; `names` and `crossings` as for `latency`."""
+    """Peak memory against length, from `study.peak_memory()`; the others as for `latency`."""
     table = table.with_columns(value=pl.col("peak_bytes") / (1 << 20))
-    return curve(
-        table, "peak memory (MiB)", "Peak memory of one step against input length", names, _by("memory", crossings)
-    )
+    what = "Peak memory of one step against input length"
+    return curve(table, "peak memory (MiB)", what, names, _by("memory", crossings), inputs)
 
 
 def throughput(
-    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None
+    table: pl.DataFrame,
+    names: Sequence[str] | None = None,
+    crossings: pl.DataFrame | None = None,
+    inputs: Marks = (),
 ) -> alt.LayerChart:
-    """Inputs per second at the best batch, from `study.throughput()`; `names` and `crossings` as for `latency`."""
+    """Inputs per second at the best batch, from `study.throughput()`; the others as for `latency`."""
     table = table.with_columns(value=pl.col("samples_per_s"))
-    return curve(
-        table,
-        "inputs per second",
-        "Throughput at the best batch size against input length",
-        names,
-        _by("throughput", crossings),
-    )
+    what = "Throughput at the best batch size against input length"
+    return curve(table, "inputs per second", what, names, _by("throughput", crossings), inputs)
 
 
 def _by(metric: str, crossings: pl.DataFrame | None) -> pl.DataFrame | None:
@@ -86,11 +90,13 @@ def curve(
     description: str,
     names: Sequence[str] | None = None,
     crossings: pl.DataFrame | None = None,
+    inputs: Marks = (),
 ) -> alt.LayerChart:
     """The column `value` against `length`, one curve per `series`; `low` and `high`, where present, bound a band.
 
     Both axes are logarithmic: a power of the length is a straight line. With one length there is no curve to draw, and
-    the values stand side by side as bars. `crossings`: tipping points to mark; see `markers`.
+    the values stand side by side as bars. `crossings`: tipping points to mark; see `markers`. `inputs`: lengths to
+    mark, where they lie within the range or near it; see `quantiles`.
     """
     names = list(names or table["series"].unique(maintain_order=True))
     band = ("low", "high") if "high" in table.columns else ()
@@ -104,11 +110,12 @@ def curve(
     x, y, axis = _log_axes(rows, title, unit, lengths)
     colour, shape, dash = _styles(names)
     marked = _marked(crossings, table, lengths)
+    shown = quantiles.near(inputs, lengths)
     legend = alt.Legend(
         title=None,
         orient="top",
         symbolSize=90,
-        offset=18 + markers.height(marked),
+        offset=18 + markers.height(marked) + quantiles.height(shown),
         values=[n for n in names if n in set(rows["series"])],
     )
     quiet = alt.Color("series:N", scale=colour, legend=None)
@@ -128,7 +135,7 @@ def curve(
     if band:
         low, high = alt.Y("low:Q", title=title, **axis), alt.Y2("high:Q")
         layers.insert(0, base.mark_area(opacity=0.15).encode(color=quiet, y=low, y2=high))
-    layers += markers.layers(marked, colour, shape)
+    layers = [*quantiles.layers(shown, x, markers.height(marked)), *layers, *markers.layers(marked, colour, shape)]
     both: alt.LayerChart = alt.LayerChart(layer=layers).resolve_legend(color="independent", shape="independent")
     return _finished(both, 300, f"{description}, both axes logarithmic")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 import tracekit
+from tracekit.analyze.recommend import answer
 from tracekit.analyze.study import Study
 from tracekit.analyze.trace import Trace
 from tracekit.components import PALETTE
@@ -22,6 +23,7 @@ from .breakdown import device_time, host_time
 from .explanations import why
 from .matrix import NOTE, TITLE, matrix
 from .page import environment, json_block, policy_hash, static
+from .recommendation import marks, shares, told
 from .verdicts import sentences
 
 _SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "report.js")
@@ -45,8 +47,10 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
         study = Study.of(study)
     components = page_data.clean(study.components())
     bars = page_data.in_order(host_time(components), components["series"])
+    found = answer(study, asked.inputs) if asked.inputs is not None else None
     tipping = study.tipping_points(asked.baseline)
-    curves = page_data.curves(study, tipping)
+    above = shares(found, tipping) if found else None
+    curves = page_data.curves(study, tipping, (found.unit, marks(found.question.dataset)) if found else None)
     operators = page_data.operator_rows(page_data.clean(study.operators()))
     scripts = [static(name) for name in _SCRIPTS]
     style = static("report.css") + _chip_style()
@@ -61,6 +65,7 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
         "scripts": [Markup(script) for script in scripts],
         "data": Markup(json_block(page_data.embedded(curves, sections, bars, operators, components))),
         "summary": about.summary(study.points),
+        "inputs": told(study, found, tipping, every=True) if found else None,
         "verdicts": verdicts,
         "caveat": caveat,
         "matrix": matrix(tipping),
@@ -69,7 +74,7 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
         "charts": {(curve["metric"], curve["unit"]): f"curve-{curve['id']}" for curve in curves},
         "notices": about.notices(failures, study.findings),
         "curves": curves,
-        "why": why(study, asked.baseline),
+        "why": why(study, asked.baseline, above),
         "sections": sections,
         "bars": bars.select("series", "length").n_unique(),
         "per": _per(bars["length_unit"].drop_nulls().unique().to_list()),

@@ -17,6 +17,7 @@ from tracekit.units import byte_size, duration, length_text, percent, significan
 from . import charts
 from .breakdown import WHOLE_TRACE
 from .figure import Section
+from .quantiles import Marks, said_of
 
 OPERATORS = 40  # rows of the operator table per curve, length and kind; the others are one row, so that sums stay true
 MISSING = "-"
@@ -71,11 +72,11 @@ def in_order(rows: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
     return rows.sort(pl.col("series").cast(pl.Enum(names.unique(maintain_order=True))), maintain_order=True)
 
 
-def curves(study: Study, tipping: pl.DataFrame) -> list[dict[str, Any]]:
+def curves(study: Study, tipping: pl.DataFrame, inputs: tuple[str, Marks] | None = None) -> list[dict[str, Any]]:
     """Each chart of values against length that the study has data for: id, metric, unit, title, note, spec, its table.
 
     There is one for each unit of length, with the `tipping` points by its metric. Where a point failed, the table says
-    how instead of a value.
+    how instead of a value. `inputs`: the unit of the user's inputs, and their quantiles to mark.
     """
     tables = [(_LATENCY, study.latency()), (_MEMORY, study.peak_memory()), (_THROUGHPUT, study.throughput())]
     cleaned = [(kind, clean(table)) for kind, table in tables]
@@ -87,9 +88,11 @@ def curves(study: Study, tipping: pl.DataFrame) -> list[dict[str, Any]]:
         several = table["length_unit"].n_unique() > 1
         for number, ((unit,), group) in enumerate(table.group_by("length_unit", maintain_order=True)):
             title = f"{kind.title} ({sanitize(unit)} of input)" if several else kind.title
-            chart = {"id": f"{kind.key}{number}", "title": title, "note": _note(kind, group)}
+            shown = inputs[1] if inputs and inputs[0] == unit else ()
+            note = f"{_note(kind, group)}{said_of(shown, group)}"
+            chart = {"id": f"{kind.key}{number}", "title": title, "note": note}
             chart |= {"metric": kind.key, "unit": sanitize(unit)}
-            spec = kind.chart(group, names, crossings).to_dict()
+            spec = kind.chart(group, names, crossings, shown).to_dict()
             found.append({**chart, "spec": spec, **_by_length(group, str(unit), kind, failed)})
     return found
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tracekit.analyze.quality import Finding
+from tracekit.analyze.recommend import Answer, answer
 from tracekit.analyze.scaling import At
 from tracekit.analyze.study import Study
 from tracekit.components import COLOURS, PALETTE
@@ -28,11 +29,13 @@ from .breakdown import LAUNCHES, ONE_STEP, WHOLE_TRACE, by_phase, device_time, h
 from .explanations import why
 from .matrix import matrix
 from .matrix_text import matrix_block
+from .recommendation import shares, told
 from .text_table import plain_table
 from .verdicts import hint, sentences
 
 _WIDE = 120  # columns from which tables show more than one figure a cell
 _NAME = {80: 34, _WIDE: 60}
+_PEAKS = "peak: memory of one step at the longest input, and at the one that 95% do not exceed"
 _SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -41,9 +44,11 @@ def render(study: Study, width: int, asked: Asked = NOTHING) -> RenderableType:
 
     Raises UsageError when the baseline asked for is no model of the study.
     """
+    found = answer(study, asked.inputs) if asked.inputs is not None else None
     blocks: list[RenderableType | None] = [
         _headline(study),
-        *_answer(study, width, asked.baseline),
+        *(your_data(study, found, width, asked.baseline) if found else ()),
+        *_answer(study, width, asked.baseline, found),
         *_curves(study, width),
         *_growth(study, width, asked.at),
         *_breakdowns(study, width),
@@ -57,6 +62,12 @@ def render(study: Study, width: int, asked: Asked = NOTHING) -> RenderableType:
 def print_report(study: Study, console: Console, asked: Asked = NOTHING) -> None:
     """Print `render` to a console."""
     console.print(render(study, console.width, asked), soft_wrap=False)
+
+
+def print_recommendation(study: Study, found: Answer, console: Console) -> None:
+    """Print which model to use, and why."""
+    for block in your_data(study, found, console.width):
+        console.print(Padding(block, (0, 0, 1, 0)))
 
 
 def _text(value: object, style: str | Style = "", limit: int | None = 200) -> Text:
@@ -87,14 +98,16 @@ def _headline(study: Study) -> RenderableType:
     return Group(*lines)
 
 
-def _answer(study: Study, width: int, baseline: str | None) -> Iterator[RenderableType]:
+def _answer(study: Study, width: int, baseline: str | None, found: Answer | None) -> Iterator[RenderableType]:
     """What to use from which length on, and why."""
     if not study.latency().height:
         return
     yield _versus(study, baseline)
-    if found := matrix(study.tipping_points(baseline)):
-        yield matrix_block(found, width)
-    for title, texts in why(study, baseline):
+    tipping = study.tipping_points(baseline)
+    if pairs := matrix(tipping):
+        yield matrix_block(pairs, width)
+    above = shares(found, tipping) if found else None
+    for title, texts in why(study, baseline, above):
         yield Group(_text(title, "bold"), *(Padding(Text(text), (0, 0, 0, 2)) for text in texts))
 
 
@@ -172,6 +185,31 @@ def _growth(study: Study, width: int, at: At) -> Iterator[RenderableType]:
         for row in grid.body:
             out.add_row(*map(Text, row))
         yield Group(_titled(grid.title, out), *(Text(note, style="dim") for note in grid.notes))
+
+
+# -- the user's own inputs
+
+
+def your_data(study: Study, found: Answer, width: int, baseline: str | None = None) -> Iterator[RenderableType]:
+    """Which model to use for the user's inputs; what each one costs; for how many of them which is better."""
+    text = told(study, found, study.tipping_points(baseline))
+    yield Group(Text(text.headline, "bold"), *map(Text, text.details))
+    few = () if width >= _WIDE else text.spare
+    yield _titled(f"For your data: {text.inputs}", _plain(*text.curves, few), _PEAKS)
+    if text.shares[1]:
+        yield _titled(text.shares_title, _plain(*text.shares, few), text.shares_note)
+    yield Group(*(Text(line, "dim") for line in text.caveats))
+
+
+def _plain(head: Sequence[str], body: Sequence[Sequence[str]], without: Sequence[str]) -> Table:
+    """A table of text that is safe already, without some of its columns."""
+    out = plain_table()
+    kept = [i for i, name in enumerate(head) if name not in without]
+    for i in kept:
+        out.add_column(Text(head[i]), justify="left" if i == 0 else "right")
+    for row in body:
+        out.add_row(*(Text(row[i]) for i in kept))
+    return out
 
 
 # -- where the time goes

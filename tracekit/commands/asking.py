@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from tracekit.errors import UsageError
 from tracekit.safety import sanitize
 
+from . import inputs
+
 if TYPE_CHECKING:
+    from tracekit.analyze.expected import Question
     from tracekit.analyze.study import Study
     from tracekit.reports.asked import Asked
 
@@ -25,6 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "with an interval where they were not measured",
     )
     parser.add_argument("--top", type=_positive, default=10, metavar="N", help="operators to list (default: 10)")
+    inputs.add_options(parser)
 
 
 def _positive(text: str) -> int:
@@ -34,13 +38,16 @@ def _positive(text: str) -> int:
     return number
 
 
-def asked(args: argparse.Namespace, study: Study) -> Asked:
-    """What was asked. Raises UsageError for a baseline or a unit of length that the study has not."""
+def asked(args: argparse.Namespace, study: Study, question: Question | None) -> Asked:
+    """What was asked, `question` (see `inputs.question`) included.
+
+    Raises UsageError for a baseline or a unit of length that the study has not.
+    """
     from tracekit.reports.asked import Asked
 
     if args.baseline is not None:
         study.tipping_points(args.baseline)  # a wrong name is told before anything is shown
-    return Asked(args.baseline, _lengths(study, args.at), args.top)
+    return Asked(args.baseline, _lengths(study, args.at), question, args.top)
 
 
 def _lengths(study: Study, specs: list[str]) -> dict[str, list[float]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tracekit.errors import EXIT_OK, UsageError
 
-from . import asking, reading
+from . import asking, inputs, reading
 
 if TYPE_CHECKING:
     from tracekit.analyze.gpu import DeviceAnalyses
@@ -45,15 +45,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load, then show or write."""
     paths, html = _inputs(args)
+    question = inputs.question(args)
     from tracekit.analyze.load import load_study
 
     study = load_study(paths, reading.reading(args))
-    asked = asking.asked(args, study)
+    asked = asking.asked(args, study, question)
     analyses = _device_analyses(study) if args.hta else {}
     if args.json:
         from tracekit.reports.envelope import envelope, study_tables
 
         more: dict[str, object] = {"html": str(_write_html(study, html, asked))} if html else {}
+        if asked.inputs is not None:
+            more |= _for_inputs(study, asked)
         if analyses:
             from tracekit.reports import hta
 
@@ -99,6 +102,14 @@ def _inputs(args: argparse.Namespace) -> tuple[list[Path], Path | None]:
         return paths, None
     beside = paths[0] if paths[0].is_dir() else paths[0].parent
     return paths, Path(html) if html else beside / "report.html"
+
+
+def _for_inputs(study: Study, asked: Asked) -> dict[str, Any]:
+    from tracekit.analyze.recommend import answer
+    from tracekit.reports.recommendation import facts
+
+    assert asked.inputs is not None
+    return facts(study, answer(study, asked.inputs), study.tipping_points(asked.baseline))
 
 
 def _write_html(study: Study, path: Path, asked: Asked) -> Path:

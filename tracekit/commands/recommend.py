@@ -1,0 +1,48 @@
+"""`tracekit recommend`: which model to use for inputs of these lengths, what it saves, and how sure that is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tracekit.errors import EXIT_OK, UsageError
+
+from . import inputs, reading
+
+SUMMARY = "say which model to use for your inputs, what it saves, and how sure that is"
+EXAMPLES = (
+    "tracekit recommend traces/ --dataset my.jsonl --field text --tokenizer words",
+    "tracekit recommend traces/ --length 512,2048 --metric memory",
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help="a folder of points, or trace files")
+    inputs.add_options(parser, lengths=True)
+    reading.add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the inputs, then the study; say which model to use."""
+    question = inputs.question(args)
+    if question is None:
+        raise UsageError("say which inputs: --dataset FILE, or --length 512,2048")
+    from tracekit.analyze.load import load_study
+    from tracekit.analyze.recommend import answer
+
+    study = load_study(args.paths, reading.reading(args))
+    found = answer(study, question)
+    if args.json:
+        from tracekit.reports.envelope import envelope
+        from tracekit.reports.recommendation import facts
+
+        tables = facts(study, found, study.tipping_points())
+        print(envelope("recommend", [str(path) for path in args.paths], study.findings, **tables))
+        return EXIT_OK
+    from rich.console import Console
+
+    from tracekit.reports.terminal import print_recommendation
+
+    print_recommendation(study, found, Console(highlight=False))
+    return EXIT_OK
