@@ -39,6 +39,7 @@ def study_tables(study: Study, top: int) -> dict[str, list[dict[str, Any]]]:
         "first_token": study.first_token(),
         "throughput": study.throughput(),
         "peak_memory": study.peak_memory(),
+        "doubts": study.doubts(),
         "components": study.components(),
         "operators": study.operators(top=top),
         "devices": study.devices(),

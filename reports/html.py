@@ -18,6 +18,7 @@ from tracekit.safety import atomic_write, sanitize
 
 from . import about, page_data
 from .breakdown import device_time, host_time
+from .marks import marked
 from .page import environment, json_block, policy_hash, static
 from .verdicts import sentences
 
@@ -47,6 +48,7 @@ def render(study: Study | Trace) -> str:
     scripts = [static(name) for name in _SCRIPTS]
     style = static("report.css") + _chip_style()
     failures = study.failures()
+    doubted = marked(bars, page_data.clean(study.doubts()), "components")
     verdicts, caveat = sentences(page_data.clean(study.latency()), study.tipping_points())
     context = {
         "title": sanitize(study.title),
@@ -63,7 +65,7 @@ def render(study: Study | Trace) -> str:
         "bars": bars.select("series", "length").n_unique(),
         "per": _per(bars["length_unit"].drop_nulls().unique().to_list()),
         "legend": [label for label in PALETTE if label in set(bars["label"])],
-        "component_tables": page_data.breakdown_tables(bars),
+        "component_tables": page_data.breakdown_tables(doubted),
         "stepped": bool(bars["stepped"].any()),
         "device_tables": page_data.breakdown_tables(device_time(components)),
         "device": about.device_rows(study.device_launches()),
