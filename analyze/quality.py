@@ -104,7 +104,7 @@ _KNOWN: dict[str, tuple[str, str, str]] = {
     "outliers": ("note", "more than 20% of the samples are far from the others: the machine had two states", ""),
     "profiler_inflation": (
         "note",
-        "a profiled step took more than 1.5 times as long: components of many small operators seem too large",
+        "a profiled step took more than 1.5 times as long: the split into components is in doubt",
         "",
     ),
     "estimated_memory": ("note", "peak memory is an estimate, not a measurement", ""),

@@ -18,7 +18,7 @@ WORDS = {
     "outliers": ("o", f"outliers (over {doubts.MANY_OUTLIERS:.0%} of the samples)"),
     "profiler_inflation": (
         "p",
-        f"profiler (steps took over {doubts.INFLATION:g} times as long: shares distorted)",
+        f"profiler (steps took over {doubts.INFLATION:g} times as long: shares in doubt)",
     ),
     "waiting": ("w", f"waiting (nothing computed over {doubts.WAITING_SHARE:.0%} of the time)"),
 }

@@ -16,6 +16,7 @@ from tracekit import points
 from tracekit.analyze.load import load, load_study
 from tracekit.analyze.study import Study
 from tracekit.points import Identity, PeakMemory, Point, Profile, Sample
+from tracekit.reports.envelope import study_tables
 from tracekit.reports.terminal import print_report
 
 Store = Callable[..., Path]
@@ -165,3 +166,17 @@ def test_a_study_without_doubts_has_neither_mark_nor_legend(folder: Path) -> Non
     assert re.search(r"2,048 +400 ms ±1.0% +200 ms ±1.0%\s*\n", text)
     assert "busy" not in text
     assert "Data quality" not in text
+
+
+def test_json_has_doubts_as_rows(folder: Path, store_point: Store) -> None:
+    assert study_tables(load_study([folder]), 1)["doubts"] == []
+    store_point(folder, "bert", 4096, 900, samples=busy(900))
+    (row,) = study_tables(load_study([folder]), 1)["doubts"]
+    assert (row["series"], row["length"], row["metric"], row["code"]) == (
+        "bert (sdpa)",
+        4096,
+        "latency",
+        "busy_machine",
+    )
+    assert row["size"] == pytest.approx(0.3)
+    json.dumps(row, allow_nan=False)
