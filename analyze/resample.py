@@ -87,6 +87,25 @@ def draw(pair: Pair, draws: int, seed: int) -> Draws:
     return Draws(np.array(lengths, dtype=np.float64), baseline, efficient, pair.exact)
 
 
+def draw_curve(
+    curve: Curve, draws: int, seed: int, exact: bool = False, doubt: Mapping[float, float] | None = None
+) -> tuple[Floats, Floats]:
+    """`draws` draws of one curve alone: its lengths (L,), ascending, and log costs (1 + draws, L), row 0 the estimate.
+
+    Lengths of one round have no known noise and are left out, unless costs are `exact`: then all rows are the same.
+    `doubt` is by length a log ratio by which its cost may be off beyond that.
+    """
+    known = [length for length in sorted(curve.rounds) if len(curve.rounds[length]) >= (1 if exact else 2)]
+    logs = {length: {"curve": _medians(curve.rounds[length])} for length in known}
+    typical = _typical(logs)
+    drawn = np.empty((draws + 1, len(known)))
+    for i, (length, parts) in enumerate(logs.items()):
+        one, rng = parts["curve"], np.random.default_rng([seed, i])
+        drawn[:, i] = np.median(one) + (0.0 if exact else _scatter(one, typical["curve"], draws, rng)[:, 0])
+        drawn[1:, i] += (doubt or {}).get(length, 0.0) * rng.standard_normal(draws)
+    return np.array(known, dtype=np.float64), drawn
+
+
 def _common(pair: Pair) -> list[float]:
     """Lengths of which we know something of both, and at which at least one can run."""
     one, other = ({*c.rounds, *c.failed} for c in (pair.efficient, pair.baseline))
@@ -100,7 +119,7 @@ def _known(pair: Pair, length: float, least: int) -> bool:
 def _round_logs(pair: Pair, length: float) -> dict[str, Floats]:
     """The logs of the rounds' medians, a row per round: of either model, or of `both` mean and difference."""
     logs = {
-        name: np.log([float(np.median(samples)) for samples in curve.rounds[length]])[:, None]
+        name: _medians(curve.rounds[length])
         for name, curve in (("baseline", pair.baseline), ("efficient", pair.efficient))
         if length not in curve.failed
     }
@@ -108,6 +127,12 @@ def _round_logs(pair: Pair, length: float) -> dict[str, Floats]:
         return logs
     first, second = logs.values()
     return {"both": np.hstack([(first + second) / 2, first - second])}
+
+
+def _medians(rounds: Rounds) -> Floats:
+    """The log of each round's median, a row per round."""
+    logs: Floats = np.log([float(np.median(samples)) for samples in rounds])[:, None]
+    return logs
 
 
 def _typical(logs: Mapping[float, Mapping[str, Floats]]) -> dict[str, Floats]:

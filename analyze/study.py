@@ -12,10 +12,11 @@ import polars as pl
 from tracekit.points import Point
 from tracekit.safety import sanitize
 
-from . import curves, reasons, tipping
+from . import curves, reasons, scaling, tipping
 from .composition import composition
 from .doubts import DOUBT, doubts
 from .quality import Finding, Findings
+from .scaling import At
 from .trace import Trace
 
 
@@ -33,6 +34,7 @@ class Study:
         order = curves.order(every)
         self.traces = [t for t, _ in sorted(ok, key=lambda pair: order(pair[1], pair[0].label))]
         self.failed = sorted(failed, key=lambda point: order(point, ""))
+        self._tipping: dict[tuple[str | None, int, int], pl.DataFrame] = {}
 
     @classmethod
     def of(cls, trace: Trace) -> Study:
@@ -96,8 +98,12 @@ class Study:
         """From which length on each efficient model is better than its baseline; see `tipping.tipping_points`.
 
         With `baseline`, every other model against that one. Intervals are 95%; the same seed gives the same numbers.
+        Computed once. Raises UsageError when `baseline` is no model of this study.
         """
-        return tipping.tipping_points(self, baseline, draws, seed)
+        asked = (baseline, draws, seed)
+        if asked not in self._tipping:
+            self._tipping[asked] = tipping.tipping_points(self, *asked)
+        return self._tipping[asked].clone()
 
     def reasons(self, baseline: str | None = None) -> pl.DataFrame:
         """Which components make each tipping point of latency; see `reasons.reasons`."""
@@ -110,6 +116,21 @@ class Study:
     def overtakes(self) -> pl.DataFrame:
         """From which length on attention costs more than the feed-forward, per curve; see `reasons.overtakes`."""
         return reasons.overtakes(self)
+
+    def scaling(self, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
+        """With which power of the length each curve and component grows; see `scaling.scaling`."""
+        return scaling.scaling(self, draws, seed)
+
+    def predictions(self, at: At, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
+        """What each curve and component costs at any lengths, extrapolated beyond its own; see `scaling.predictions`.
+
+        `at`: lengths for every curve, or by length unit: `{"tokens": [100_000], "seconds": [60]}`.
+        """
+        return scaling.predictions(self, at, draws, seed)
+
+    def memory_limits(self, seed: int = 0) -> pl.DataFrame:
+        """Up to which length each curve fits in this machine's memory; see `scaling.memory_limits`."""
+        return scaling.memory_limits(self, seed)
 
     def label(self, point: Point) -> str:
         """What the tables call the curve of a point."""

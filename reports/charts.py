@@ -21,6 +21,8 @@ from tracekit.components import PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import length_text
 
+from . import markers
+
 _Chart = TypeVar("_Chart", alt.Chart, alt.LayerChart)
 
 # Curves must not be taken for components: ink for the first (the baseline), then hues at least 12 (CIEDE2000) from
@@ -36,33 +38,60 @@ _CHOSEN = "datum.series === chosen_series && datum.pick === chosen_length"
 _PLAIN_AXIS: dict[str, Any] = {"gridOpacity": 0.2, "domain": False, "ticks": False}
 
 
-def latency(table: pl.DataFrame, names: Sequence[str] | None = None) -> alt.LayerChart:
+def latency(
+    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None
+) -> alt.LayerChart:
     """Median latency with its quartile band against length, from `study.latency()`.
 
-    `names`: all curves of the study in order, so that a curve has one colour in every chart.
+    `names`: all curves of the study in order, so that a curve has one colour in every chart. `crossings`: rows of
+    `study.tipping_points()`, of which those by this metric and in this unit of length are marked.
     """
     milli = table.with_columns(value=pl.col("median_ns") / 1e6, low=pl.col("lo_ns") / 1e6, high=pl.col("hi_ns") / 1e6)
-    return curve(milli, "latency (ms)", "Median latency of one step against input length", names)
+    return curve(
+        milli, "latency (ms)", "Median latency of one step against input length", names, _by("latency", crossings)
+    )
 
 
-def memory(table: pl.DataFrame, names: Sequence[str] | None = None) -> alt.LayerChart:
-    """Peak memory against length, from `study.peak_memory()`; `names` as for `latency`."""
+def memory(
+    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None
+) -> alt.LayerChart:
+    """Peak memory against length, from `study.peak_memory()`; `names` and `crossings` as for `latency`."""
     table = table.with_columns(value=pl.col("peak_bytes") / (1 << 20))
-    return curve(table, "peak memory (MiB)", "Peak memory of one step against input length", names)
+    return curve(
+        table, "peak memory (MiB)", "Peak memory of one step against input length", names, _by("memory", crossings)
+    )
 
 
-def throughput(table: pl.DataFrame, names: Sequence[str] | None = None) -> alt.LayerChart:
-    """Throughput at the best batch against length, from `study.throughput()`; `names` as for `latency`."""
+def throughput(
+    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None
+) -> alt.LayerChart:
+    """Inputs per second at the best batch, from `study.throughput()`; `names` and `crossings` as for `latency`."""
     table = table.with_columns(value=pl.col("samples_per_s"))
-    return curve(table, "inputs per second", "Throughput at the best batch size against input length", names)
+    return curve(
+        table,
+        "inputs per second",
+        "Throughput at the best batch size against input length",
+        names,
+        _by("throughput", crossings),
+    )
 
 
-def curve(table: pl.DataFrame, title: str, description: str, names: Sequence[str] | None = None) -> alt.LayerChart:
+def _by(metric: str, crossings: pl.DataFrame | None) -> pl.DataFrame | None:
+    return None if crossings is None else crossings.filter(pl.col("metric") == metric)
+
+
+def curve(
+    table: pl.DataFrame,
+    title: str,
+    description: str,
+    names: Sequence[str] | None = None,
+    crossings: pl.DataFrame | None = None,
+) -> alt.LayerChart:
     """The column `value` against `length`, one curve per `series`; `low` and `high`, where present, bound a band.
 
     Both axes are logarithmic: a power of the length is a straight line. With one length there is no curve to draw, and
-    the values stand side by side as bars. A column `doubt` (`marks.marked`), where present, tells what to doubt about a
-    value: it is drawn hollow, and says so when pointed at.
+    the values stand side by side as bars. `crossings`: tipping points to mark; see `markers`. A column `doubt`
+    (`marks.marked`), where present, tells what to doubt about a value: it is drawn hollow, and says so when pointed at.
     """
     names = list(names or table["series"].unique(maintain_order=True))
     band = ("low", "high") if "high" in table.columns else ()
@@ -76,7 +105,14 @@ def curve(table: pl.DataFrame, title: str, description: str, names: Sequence[str
         return _bars(rows, title, f"{title} at {length_text(lengths[0], unit)}", names)
     x, y, axis = _log_axes(rows, title, unit, lengths)
     colour, shape, dash = _styles(names)
-    legend = alt.Legend(title=None, orient="top", symbolSize=90, values=[n for n in names if n in set(rows["series"])])
+    marked = _marked(crossings, table, lengths)
+    legend = alt.Legend(
+        title=None,
+        orient="top",
+        symbolSize=90,
+        offset=18 + markers.height(marked),
+        values=[n for n in names if n in set(rows["series"])],
+    )
     quiet = alt.Color("series:N", scale=colour, legend=None)
     base = alt.Chart(alt.InlineData(values=rows.to_dicts())).encode(x=x)
     layers = [
@@ -99,8 +135,17 @@ def curve(table: pl.DataFrame, title: str, description: str, names: Sequence[str
     if band:
         low, high = alt.Y("low:Q", title=title, **axis), alt.Y2("high:Q")
         layers.insert(0, base.mark_area(opacity=0.15).encode(color=quiet, y=low, y2=high))
+    layers += markers.layers(marked, colour, shape)
     both: alt.LayerChart = alt.LayerChart(layer=layers).resolve_legend(color="independent", shape="independent")
     return _finished(both, 300, f"{description}, both axes logarithmic")
+
+
+def _marked(crossings: pl.DataFrame | None, table: pl.DataFrame, lengths: Sequence[float]) -> list[markers.Placed]:
+    """The tipping points of this chart's unit of length, placed."""
+    if crossings is None or not lengths:
+        return []
+    alike = crossings.filter(pl.col("length_unit").is_in(table["length_unit"].unique().to_list()))
+    return markers.placed(markers.markers(alike), lengths[0], lengths[-1])
 
 
 def _log_axes(
@@ -110,7 +155,7 @@ def _log_axes(
     x = alt.X(
         "length:Q",
         title=f"input length ({unit})",
-        scale=alt.Scale(type="log", base=2, nice=False, padding=14),
+        scale=alt.Scale(type="log", base=2, nice=False, padding=markers.EDGE),
         axis=alt.Axis(values=lengths if len(lengths) <= 12 else alt.Undefined, labelExpr=_NUMBER, grid=False),
     )
     shown = [number for column in ("value", "low", "high") if column in rows.columns for number in rows[column]]

@@ -17,6 +17,7 @@ from tracekit.units import byte_size, duration, length_text, percent, significan
 
 from . import charts
 from .breakdown import WHOLE_TRACE
+from .figure import Section
 from .marks import clause, legend, marked
 
 OPERATORS = 40  # rows of the operator table per curve, length and kind; the others are one row, so that sums stay true
@@ -62,9 +63,9 @@ _THROUGHPUT = _Kind(
 )
 
 
-def clean(table: pl.DataFrame) -> pl.DataFrame:
+def clean(table: pl.DataFrame, *columns: str) -> pl.DataFrame:
     """The table with the names of its curves made visible and short: they are the user's, or a foreign file's."""
-    return table.with_columns(pl.col("series").map_elements(sanitize, return_dtype=pl.String))
+    return table.with_columns(pl.col(columns or ("series",)).map_elements(sanitize, return_dtype=pl.String))
 
 
 def in_order(rows: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
@@ -72,14 +73,16 @@ def in_order(rows: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
     return rows.sort(pl.col("series").cast(pl.Enum(names.unique(maintain_order=True))), maintain_order=True)
 
 
-def curves(study: Study) -> list[dict[str, Any]]:
-    """Each chart of values against length that the study has data for: id, title, note, doubts, spec, and its table.
+def curves(study: Study, tipping: pl.DataFrame) -> list[dict[str, Any]]:
+    """Each chart of values against length there is data for: id, metric, unit, title, note, doubts, spec, its table.
 
-    There is one for each unit of length. Where a point failed, the table says how instead of a value.
+    There is one for each unit of length, with the `tipping` points by its metric. Where a point failed, the table says
+    how instead of a value.
     """
     tables = [(_LATENCY, study.latency()), (_MEMORY, study.peak_memory()), (_THROUGHPUT, study.throughput())]
     found_doubts = study.doubts()
     cleaned = [(kind, clean(marked(table, found_doubts, kind.key))) for kind, table in tables]
+    crossings = clean(tipping, *(name for name in tipping.columns if name.startswith(("efficient", "baseline"))))
     names = list(dict.fromkeys(name for _, table in cleaned for name in table["series"]))
     failed = {(r["length"], r["series"]): sanitize(r["status"]) for r in clean(study.failures()).to_dicts()}
     found = []
@@ -88,9 +91,9 @@ def curves(study: Study) -> list[dict[str, Any]]:
         for number, ((unit,), group) in enumerate(table.group_by("length_unit", maintain_order=True)):
             title = f"{kind.title} ({sanitize(unit)} of input)" if several else kind.title
             chart = {"id": f"{kind.key}{number}", "title": title, "note": _note(kind, group)}
-            spec = kind.chart(group, names).to_dict()
-            doubts = legend(group)
-            found.append({**chart, "spec": spec, "doubts": doubts, **_by_length(group, str(unit), kind, failed)})
+            chart |= {"metric": kind.key, "unit": sanitize(unit), "doubts": legend(group)}
+            spec = kind.chart(group, names, crossings).to_dict()
+            found.append({**chart, "spec": spec, **_by_length(group, str(unit), kind, failed)})
     return found
 
 
@@ -159,7 +162,11 @@ def operator_rows(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def embedded(
-    found: Sequence[dict[str, Any]], bars: pl.DataFrame, operators: pl.DataFrame, components: pl.DataFrame
+    found: Sequence[dict[str, Any]],
+    sections: Sequence[Section],
+    bars: pl.DataFrame,
+    operators: pl.DataFrame,
+    components: pl.DataFrame,
 ) -> dict[str, Any]:
     """What the script reads: the specifications, and every table once, column by column."""
     # Curves of one unit share their scales. A unit is foreign text: the script finds its charts by number.
@@ -175,7 +182,8 @@ def embedded(
     beside = pl.col("host_ns").filter(pl.col("phase") == OUTSIDE).sum() > 0
     steps = components.group_by("series", "length", maintain_order=True).agg(pl.col("steps").max(), beside=beside)
     return {
-        "curves": {curve["id"]: curve["spec"] for curve in found},
+        "charts": {curve["id"]: curve["spec"] for curve in found}
+        | {figure.id: figure.spec for section in sections for figure in section.figures if figure.spec},
         "components": {"specs": specs, "table": table.to_dict(as_series=False)},
         "series": series.to_dict(as_series=False),
         "operators": operators.to_dict(as_series=False),

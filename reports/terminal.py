@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.style import Style
@@ -17,14 +16,21 @@ from rich.table import Table
 from rich.text import Text
 
 from tracekit.analyze.quality import Finding
+from tracekit.analyze.scaling import At
 from tracekit.analyze.study import Study
 from tracekit.components import COLOURS, PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
+from . import growth
+from .asked import NOTHING, Asked
 from .breakdown import LAUNCHES, ONE_STEP, WHOLE_TRACE, by_phase, device_time, host_time
+from .explanations import why
 from .marks import legend, marked
-from .verdicts import sentences
+from .matrix import matrix
+from .matrix_text import matrix_block
+from .text_table import plain_table
+from .verdicts import hint, sentences
 
 _WIDE = 120  # columns from which tables show more than one figure a cell
 _NAME = {80: 34, _WIDE: 60}
@@ -32,31 +38,31 @@ _SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _DOUBT_STYLE = "yellow"
 
 
-def render(study: Study, width: int, top: int = 10) -> RenderableType:
-    """The whole report as one Rich renderable for a terminal of `width` columns."""
+def render(study: Study, width: int, asked: Asked = NOTHING) -> RenderableType:
+    """The whole report as one Rich renderable for a terminal of `width` columns.
+
+    Raises UsageError when the baseline asked for is no model of the study.
+    """
     blocks: list[RenderableType | None] = [
         _headline(study),
+        *_answer(study, width, asked.baseline),
         *_curves(study, width),
+        *_growth(study, width, asked.at),
         *_breakdowns(study, width),
         *_phases(study),
-        *_operators(study, width, top),
+        *_operators(study, width, asked.top),
     ]
     blocks += [_device(study), _failures(study), findings_block(study.findings)]
     return Group(*(Padding(block, (0, 0, 1, 0)) for block in blocks if block is not None))
 
 
-def print_report(study: Study, console: Console, top: int = 10) -> None:
+def print_report(study: Study, console: Console, asked: Asked = NOTHING) -> None:
     """Print `render` to a console."""
-    console.print(render(study, console.width, top), soft_wrap=False)
+    console.print(render(study, console.width, asked), soft_wrap=False)
 
 
 def _text(value: object, style: str | Style = "", limit: int | None = 200) -> Text:
     return Text(sanitize(value, limit), style=style)
-
-
-def plain_table() -> Table:
-    """The house's table: no frame, a line under the head."""
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1), collapse_padding=True)
 
 
 def _titled(title: str, table: Table, *notes: str) -> RenderableType:
@@ -82,11 +88,21 @@ def _headline(study: Study) -> RenderableType:
     return Group(*lines)
 
 
+def _answer(study: Study, width: int, baseline: str | None) -> Iterator[RenderableType]:
+    """What to use from which length on, and why."""
+    if not study.latency().height:
+        return
+    yield _versus(study, baseline)
+    if found := matrix(study.tipping_points(baseline)):
+        yield matrix_block(found, width)
+    for title, texts in why(study, baseline):
+        yield Group(_text(title, "bold"), *(Padding(Text(text), (0, 0, 0, 2)) for text in texts))
+
+
 def _curves(study: Study, width: int) -> Iterator[RenderableType]:
     doubts = study.doubts()
     latency = marked(study.latency(), doubts, "latency")
     if latency.height:
-        yield _versus(study)
         note = "unprofiled runs; ± is half the interquartile range over the median"
         yield from _by_length("Latency (median)", latency, "median_ns", duration, note, width)
     first = marked(study.first_token(), doubts, "first_token")
@@ -106,12 +122,12 @@ def _rate(value: float) -> str:
     return f"{significant(value)}/s"
 
 
-def _versus(study: Study) -> RenderableType:
-    verdicts, caveat = sentences(study.latency(), study.tipping_points())
-    if not verdicts:
-        return Text("one curve: nothing to compare it with", style="dim")
+def _versus(study: Study, baseline: str | None) -> RenderableType:
+    latency, tipping = study.latency(), study.tipping_points(baseline)
+    verdicts, caveat = sentences(latency, tipping, study.throughput())
     lines = [Text.assemble((sanitize(v.series), "bold"), " is ", sanitize(v.text, None)) for v in verdicts]
-    return Group(*lines, Text(caveat, style="dim"))
+    last = caveat if verdicts else "one curve: nothing to compare it with"
+    return Group(*lines, *(Text(said, style="dim") for said in (last, hint(latency, tipping, baseline)) if said))
 
 
 def _by_length(
@@ -160,6 +176,18 @@ def _cell(row: dict[str, Any] | None, column: str, shown: Callable[[float], str]
 
 def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
     return (names[i : i + size] for i in range(0, len(names), size))
+
+
+def _growth(study: Study, width: int, at: At) -> Iterator[RenderableType]:
+    """How cost grows with length, and what it would be at `at`."""
+    for grid in growth.grids(study, at, width):
+        out = plain_table()
+        for number, name in enumerate(grid.head):
+            inner = 0 < number < len(grid.head) - 1  # the first column has names, the last may have words
+            out.add_column(Text(name), justify="right" if number else "left", no_wrap=inner, overflow="fold")
+        for row in grid.body:
+            out.add_row(*map(Text, row))
+        yield Group(_titled(grid.title, out), *(Text(note, style="dim") for note in grid.notes))
 
 
 # -- where the time goes

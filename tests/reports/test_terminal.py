@@ -16,6 +16,7 @@ from tracekit import points
 from tracekit.analyze.load import load, load_study
 from tracekit.analyze.study import Study
 from tracekit.points import Identity, PeakMemory, Point, Profile, Sample
+from tracekit.reports.asked import NOTHING
 from tracekit.reports.envelope import study_tables
 from tracekit.reports.terminal import print_report
 
@@ -55,6 +56,18 @@ def test_the_answer_comes_first(folder: Path) -> None:
     row = next(line for line in text.splitlines() if re.match(r"\s*2,048", line))
     assert "400 ms" in row
     assert "200 ms" in row
+
+
+def test_the_matrix_follows_the_sentences_where_there_are_several_pairs(folder: Path, store_point: Store) -> None:
+    assert "Tipping points:" not in shown(load_study([folder]), 100)
+    for length in (128, 512, 2048):
+        store_point(folder, "bert", length, length / 4, identity={"attention": "eager"})
+    text = shown(load_study([folder]), 100)
+    matrix = text[text.index("Tipping points:") : text.index("Latency")]
+    assert text.index("is faster than bert (sdpa) from ") < text.index("Tipping points:")
+    assert re.search(r"longformer \(eager\) against bert \(sdpa\) +from \d", matrix)
+    assert "pair, in tokens" in matrix
+    assert " ".join(text.split()).count("no drop-in equals in quality") == 1
 
 
 def test_components_state_their_total_and_what_is_unattributed(folder: Path) -> None:
@@ -169,9 +182,9 @@ def test_a_study_without_doubts_has_neither_mark_nor_legend(folder: Path) -> Non
 
 
 def test_json_has_doubts_as_rows(folder: Path, store_point: Store) -> None:
-    assert study_tables(load_study([folder]), 1)["doubts"] == []
+    assert study_tables(load_study([folder]), NOTHING)["doubts"] == []
     store_point(folder, "bert", 4096, 900, samples=busy(900))
-    (row,) = study_tables(load_study([folder]), 1)["doubts"]
+    (row,) = study_tables(load_study([folder]), NOTHING)["doubts"]
     assert (row["series"], row["length"], row["metric"], row["code"]) == (
         "bert (sdpa)",
         4096,
