@@ -96,13 +96,15 @@ def curve(
 
     Both axes are logarithmic: a power of the length is a straight line. With one length there is no curve to draw, and
     the values stand side by side as bars. `crossings`: tipping points to mark; see `markers`. `inputs`: lengths to
-    mark, where they lie within the range or near it; see `quantiles`.
+    mark, where they lie within the range or near it; see `quantiles`. A column `doubt` (`marks.marked`), where present,
+    tells what to doubt about a value: it is drawn hollow, and says so when pointed at.
     """
     names = list(names or table["series"].unique(maintain_order=True))
     band = ("low", "high") if "high" in table.columns else ()
-    rows = table.filter(pl.col("value") > 0, pl.col("length") > 0, *(pl.col(edge) > 0 for edge in band)).select(
-        "series", "length", "value", *band, pick=pl.col("length").map_elements(length_text, return_dtype=pl.String)
-    )
+    rows = table.filter(pl.col("value") > 0, pl.col("length") > 0, *(pl.col(edge) > 0 for edge in band))
+    told = ["doubt"] if "doubt" in rows.columns and (rows["doubt"] != "").any() else []
+    pick = pl.col("length").map_elements(length_text, return_dtype=pl.String)
+    rows = rows.select("series", "length", "value", *band, *told, pick=pick)
     unit = _unit(table)
     lengths = rows["length"].unique().sort().to_list()
     if len(lengths) == 1:
@@ -124,12 +126,17 @@ def curve(
         base.mark_line(strokeWidth=2).encode(
             y=y, color=quiet, strokeDash=alt.StrokeDash("series:N", scale=dash, legend=None)
         ),
-        base.mark_point(filled=True, opacity=1, cursor="pointer").encode(
-            y=y,
-            color=alt.Color("series:N", scale=colour, legend=legend),
-            shape=alt.Shape("series:N", scale=shape, legend=legend),
-            size=alt.condition(_CHOSEN, alt.value(170), alt.value(60)),
-            tooltip=_tooltips(title, unit, bool(band)),
+        *_by_doubt(
+            base.mark_point(filled=True, opacity=1, cursor="pointer").encode(
+                y=y,
+                color=alt.Color("series:N", scale=colour, legend=legend),
+                shape=alt.Shape("series:N", scale=shape, legend=legend),
+                size=alt.condition(_CHOSEN, alt.value(170), alt.value(60)),
+                tooltip=_tooltips(title, unit, bool(band)),
+            ),
+            rows,
+            filled=False,
+            strokeWidth=2,
         ),
     ]
     if band:
@@ -178,14 +185,29 @@ def _bars(rows: pl.DataFrame, title: str, description: str, names: Sequence[str]
     base = alt.Chart(alt.InlineData(values=rows.to_dicts())).encode(y=y)
     x = alt.X("value:Q", title=title, axis=alt.Axis(labelExpr=_NUMBER, tickCount=5, **_PLAIN_AXIS))
     band = "high" in rows.columns
-    layers = [
-        base.mark_bar(height=alt.RelativeBandSize(0.6), cursor="pointer").encode(
-            x=x, color=alt.Color("series:N", scale=colour, legend=None), tooltip=_tooltips(title, "", band)
-        )
-    ]
+    bars = base.mark_bar(height=alt.RelativeBandSize(0.6), cursor="pointer").encode(
+        x=x, color=alt.Color("series:N", scale=colour, legend=None), tooltip=_tooltips(title, "", band)
+    )
+    layers = _by_doubt(bars, rows, filled=False, strokeWidth=2)
     if band:
         layers.append(base.mark_rule(strokeWidth=2, stroke="#888").encode(x=alt.X("low:Q"), x2="high:Q"))
     return _finished(alt.LayerChart(layer=layers), 44 * rows.height, description)
+
+
+def _by_doubt(sure: alt.Chart, rows: pl.DataFrame, **look: Any) -> list[alt.Chart]:
+    """The marks `sure`, and where some rows are in doubt these apart: with that `look`, and a tooltip that says why."""
+    if "doubt" not in rows.columns:
+        return [sure]
+    unsure = sure.copy()
+    for key, value in look.items():
+        unsure.mark[key] = value
+    unsure.encoding.tooltip = [*sure.encoding.tooltip, alt.Tooltip("doubt:N", title="doubt")]
+    if (rows["doubt"] != "").all():  # a scale warns of a layer without data
+        return [unsure]
+    for channel in (unsure.encoding.color, unsure.encoding.shape):
+        if channel is not alt.Undefined:
+            channel["legend"] = None  # the sure have it
+    return [sure.transform_filter("datum.doubt === ''"), unsure.transform_filter("datum.doubt !== ''")]
 
 
 def _styles(names: Sequence[str]) -> tuple[alt.Scale, alt.Scale, alt.Scale]:

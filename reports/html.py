@@ -21,6 +21,7 @@ from . import about, growth, page_data
 from .asked import NOTHING, Asked
 from .breakdown import device_time, host_time
 from .explanations import why
+from .marks import marked
 from .matrix import NOTE, TITLE, matrix
 from .page import environment, json_block, policy_hash, static
 from .recommendation import marks, shares, told
@@ -56,6 +57,7 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
     style = static("report.css") + _chip_style()
     sections = [section for section in (growth.section(study, asked.at),) if section]
     failures = study.failures()
+    doubted = marked(bars, page_data.clean(study.doubts()), "components")
     verdicts, caveat = sentences(page_data.clean(study.latency()), tipping, study.throughput())
     context = {
         "title": sanitize(study.title),
@@ -79,7 +81,7 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
         "bars": bars.select("series", "length").n_unique(),
         "per": _per(bars["length_unit"].drop_nulls().unique().to_list()),
         "legend": [label for label in PALETTE if label in set(bars["label"])],
-        "component_tables": page_data.breakdown_tables(bars),
+        "component_tables": page_data.breakdown_tables(doubted),
         "stepped": bool(bars["stepped"].any()),
         "device_tables": page_data.breakdown_tables(device_time(components)),
         "device": about.device_rows(study.device_launches()),
