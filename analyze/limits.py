@@ -55,19 +55,12 @@ def memory_limit(series: Series, draws: int = 200, seed: int = 0) -> Limit | Non
     if usable and len(lengths) > 1:
         at, low, high = _reached(lengths, logs, math.log(usable), parameter_bytes(series), seed)
     elif failed < math.inf:
-        at, low, high = math.inf, ran, failed
+        at = math.inf
     else:
         return None
-    low, high = max(min(low, failed), ran), min(max(high, ran), failed)
-    known = at < math.inf and usable and len(lengths) > 1
-    return Limit(
-        limit,
-        usable,
-        _finite(min(max(at, low), high)) if known else None,
-        _finite(low),
-        _finite(high),
-        failed < math.inf,
-    )
+    if math.inf > failed <= at:  # more was needed than we know of: what was measured is all that is sure
+        at, low, high = math.inf, ran, failed
+    return Limit(limit, usable, _finite(at), _finite(max(low, ran)), _finite(min(high, failed)), failed < math.inf)
 
 
 def parameter_bytes(series: Series) -> float:

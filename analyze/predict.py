@@ -16,6 +16,8 @@ with two    beyond them as a + b n, as their power law, or as a + c n^2, which t
 
 And everywhere but at the measured lengths RESIDUE, which makes no exponent surer than to 0.03.
 
+Beyond and below, costs that fall with length are noise, and levelled first (isotonic regression, per draw).
+
 The estimate is the line, and outside the range the polynomial of the three lengths nearest: the work of a transformer
 is such a sum. Something that begins to matter only beyond the measured range is in no interval.
 benchmarks/extrapolation.py measures how often the interval holds the truth, and chose the ways.
@@ -202,13 +204,28 @@ def _stepped(lengths: Floats, logs: Floats, at: Floats, left: NDArray[np.intp], 
 
 
 def _outside(lengths: Floats, logs: Floats, to: Floats, chance: _Chance, ways: Sequence[Way]) -> Floats:
-    """Log costs beyond the last of `lengths`; each draw by the way that it took, the estimate by the mean of all."""
+    """Log costs beyond the last of `lengths`: each draw by the way that it took, the estimate by the first of them."""
+    logs = _rising(logs) if lengths[-1] > lengths[0] else -_rising(-logs)
     found = np.empty((len(logs), to.shape[1]))
     for number, way in enumerate(ways):
         rows = chance.way % len(ways) == number
         found[rows] = way(lengths, logs[rows], to[rows] if len(to) > 1 else to)
     found[0] = ways[0](lengths, logs[:1], to[:1])[0]
     return logs[:, -1:] + found
+
+
+def _rising(logs: Floats) -> Floats:
+    """Each row as it is nearest to one that never falls: costs do not, so what falls is noise.
+
+    Isotonic regression by the minimax formula (Robertson, Wright & Dykstra 1988, section 1.4).
+    """
+    if (np.diff(logs, axis=1) >= 0).all():
+        return logs
+    count = logs.shape[1]
+    sums = np.cumsum(np.pad(logs, ((0, 0), (1, 0))), axis=1)
+    means = {(i, k): (sums[:, k + 1] - sums[:, i]) / (k + 1 - i) for i in range(count) for k in range(i, count)}
+    least = {(i, j): np.min([means[i, k] for k in range(j, count)], axis=0) for i, j in means}
+    return np.stack([np.max([least[i, j] for i in range(j + 1)], axis=0) for j in range(count)], axis=1)
 
 
 def _polynomial(count: int = 0) -> Way:

@@ -56,7 +56,13 @@ def section(study: Study, at: At = ()) -> Section | None:
     """The same for the page; None where no curve has two lengths."""
     found = list(grids(study, at))
     figures = [
-        Figure(f"growth{i}", grid.title, ". ".join(grid.notes), head=grid.head, body=grid.body)
+        Figure(
+            f"growth{i}",
+            grid.title if grid.title != TITLE else "",
+            ". ".join(grid.notes),
+            head=grid.head,
+            body=grid.body,
+        )
         for i, grid in enumerate(found)
     ]
     return Section("growth", TITLE, figures=figures) if figures else None
