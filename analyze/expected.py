@@ -133,13 +133,16 @@ def _one_of(values: Sequence[str], asked: str | None, what: str, default: str | 
 
 def costs(curves: Sequence[Series], metric: str, dataset: Dataset, draws: int = 1000, seed: int = 0) -> list[Costs]:
     """Each curve at the lengths of the dataset (of all: thin it before)."""
-    exact = metric == "memory"
-    samples = [samples_of(one, METRICS[metric]) for one in curves]
+    measured = METRICS[metric]
+    exact = measured.exact
+
+    def doubt(one: int, length: float, took_turns: bool) -> float:
+        return max((measured.doubt(point, took_turns) for point in curves[one].at(length)), default=0.0)
 
     def drift(one: int, other: int, length: float) -> float:
         return machine_drift(curves[one], curves[other], length)
 
-    drawn = draw_jointly(samples, draws, seed, drift, exact)
+    drawn = draw_jointly([samples_of(one, measured) for one in curves], draws, seed, doubt, drift, exact)
     at = dataset.lengths
     found = []
     for number, (series, one) in enumerate(zip(curves, drawn, strict=True)):

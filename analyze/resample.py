@@ -40,14 +40,14 @@ class Curve:
 class Pair:
     """Two curves to compare.
 
-    At the lengths in `shared` the rounds of both are aligned: equal in number, taken side by side. `drift` is, at the
-    others, a log ratio of machine speeds by which the two may be off. `exact`: costs have no noise, one sample will do.
+    At the lengths in `shared` the rounds of both are aligned: equal in number, taken side by side. `doubt` is the log
+    ratio by which the two may be off beyond what the rounds tell. `exact`: costs have no noise, one sample will do.
     """
 
     efficient: Curve
     baseline: Curve
     shared: frozenset[float] = frozenset()
-    drift: Mapping[float, float] = field(default_factory=dict)
+    doubt: Mapping[float, float] = field(default_factory=dict)
     exact: bool = False
 
 
@@ -80,10 +80,10 @@ def draw(pair: Pair, draws: int, seed: int) -> Draws:
         if "both" in parts:  # level and log ratio
             baseline[:, i] = drawn[0][:, 0] + drawn[0][:, 1] / 2
             efficient[:, i] = drawn[0][:, 0] - drawn[0][:, 1] / 2
-            continue
-        for key, one in zip(parts, drawn, strict=True):
-            (baseline if key == "baseline" else efficient)[:, i] = one[:, 0]
-        baseline[1:, i] += pair.drift.get(length, 0.0) * rng.standard_normal(count)
+        else:
+            for key, one in zip(parts, drawn, strict=True):
+                (baseline if key == "baseline" else efficient)[:, i] = one[:, 0]
+        baseline[1:, i] += pair.doubt.get(length, 0.0) * rng.standard_normal(count)
     return Draws(np.array(lengths, dtype=np.float64), baseline, efficient, pair.exact)
 
 

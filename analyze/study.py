@@ -12,7 +12,8 @@ import polars as pl
 from tracekit.points import Point
 from tracekit.safety import sanitize
 
-from . import curves, expected, recommend, tipping
+from . import curves, expected, reasons, recommend, tipping
+from .composition import composition
 from .dataset import Dataset
 from .expected import Question
 from .quality import Finding, Findings
@@ -34,6 +35,7 @@ class Study:
         order = curves.order(every)
         self.traces = [t for t, _ in sorted(ok, key=lambda pair: order(pair[1], pair[0].label))]
         self.failed = sorted(failed, key=lambda point: order(point, ""))
+        self._tipping: dict[tuple[str | None, int, int], pl.DataFrame] = {}
 
     @classmethod
     def of(cls, trace: Trace) -> Study:
@@ -87,8 +89,24 @@ class Study:
         """From which length on each efficient model is better than its baseline; see `tipping.tipping_points`.
 
         With `baseline`, every other model against that one. Intervals are 95%; the same seed gives the same numbers.
+        Computed once. Raises UsageError when `baseline` is no model of this study.
         """
-        return tipping.tipping_points(self, baseline, draws, seed)
+        asked = (baseline, draws, seed)
+        if asked not in self._tipping:
+            self._tipping[asked] = tipping.tipping_points(self, *asked)
+        return self._tipping[asked].clone()
+
+    def reasons(self, baseline: str | None = None) -> pl.DataFrame:
+        """Which components make each tipping point of latency; see `reasons.reasons`."""
+        return reasons.reasons(self.tipping_points(baseline), self.composition())
+
+    def shifts(self, baseline: str | None = None) -> pl.DataFrame:
+        """How far another attention of the baseline moves each tipping point; see `reasons.shifts`."""
+        return reasons.shifts(self.tipping_points(baseline), self.composition())
+
+    def overtakes(self) -> pl.DataFrame:
+        """From which length on attention costs more than the feed-forward, per curve; see `reasons.overtakes`."""
+        return reasons.overtakes(self)
 
     def expected(self, dataset: Dataset | Question, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
         """Total time and peak memory of the user's inputs under each curve; see `expected.expected`.
@@ -113,6 +131,14 @@ class Study:
     def components(self) -> pl.DataFrame:
         """`Trace.components` of every trace."""
         return self._per_trace(Trace.components)
+
+    def composition(self) -> pl.DataFrame:
+        """Each component's share of the step, and that share of the unprofiled latency; see `composition`."""
+        return composition(self.component_steps(), self.latency())
+
+    def component_steps(self) -> pl.DataFrame:
+        """`Trace.component_steps` of every trace."""
+        return self._per_trace(Trace.component_steps)
 
     def layers(self) -> pl.DataFrame:
         """`Trace.layers` of every trace."""

@@ -122,6 +122,13 @@ def components(cells: pl.DataFrame, device: pl.DataFrame, steps: int) -> pl.Data
     return pl.concat([table, rows], how="diagonal").select(table.columns)
 
 
+def component_steps(cells: pl.DataFrame) -> pl.DataFrame:
+    """host_ns and device_ns of every profiled step by component and part, phases together."""
+    inside = cells.filter(pl.col("step").is_not_null() & (pl.col("phase") != OUTSIDE))
+    keys = ("step", "component", "part")
+    return plain(inside.group_by(keys).agg(pl.col("host_ns", "device_ns").sum())).sort(keys)
+
+
 def layers(cells: pl.DataFrame, steps: int) -> pl.DataFrame:
     """As `components`, by phase, layer and component; events outside every layer have the layer ""."""
     return _grouped(cells, ["phase", "layer", "component"], steps)

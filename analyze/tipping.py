@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from tracekit.errors import UsageError
 from tracekit.points import Identity, Point
+from tracekit.safety import sanitize
 
+from .composition import by_component
 from .crossing import Tipping, tipping_point
+from .doubts import doubt_size, doubts
 from .resample import Curve, Pair
 
 if TYPE_CHECKING:
@@ -34,7 +38,24 @@ _SETTINGS = ("mode", "batch", "dtype", "device", "length_unit")
 _ALIKE = (*_SETTINGS, "threads", "machine", "compile", "checkpointing", "optimizer")
 
 Keyed = dict[tuple[str, int], list[float]]  # samples by (sweep, round)
-Costs = Callable[[Point], Keyed]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Something of which less is better: a point's samples of it, and by what log ratio those may all be off.
+
+    `doubtful`: the metric whose doubts (see `doubts`) touch it. `spread`: of its own kind, whatever the other model.
+    `exact`: the samples have no noise, so that one will do.
+    """
+
+    costs: Callable[[Point], Keyed]
+    doubtful: str
+    spread: Callable[[Point], float] = lambda _: 0.0
+    exact: bool = False
+
+    def doubt(self, point: Point, interleaved: bool) -> float:
+        """By how much a point's samples may be off beyond their scatter; see `doubt_size`."""
+        return doubt_size(point, self.doubtful, interleaved)
 
 
 @dataclass(frozen=True)
@@ -50,6 +71,10 @@ class Series:
         """The model that its points name as their vanilla baseline."""
         return next((point.baseline for point in self.points if point.baseline), None)
 
+    def at(self, length: float) -> list[Point]:
+        """Its points of one length: repeats."""
+        return [point for point in self.points if point.length == length]
+
     def is_of(self, model: str) -> bool:
         """Whether it is a curve of this model, by the user's label or the registered name."""
         return model in (self.identity.model, self.identity.architecture)
@@ -59,13 +84,19 @@ def tipping_points(study: Study, baseline: str | None = None, draws: int = 1000,
     """A row per pair of curves and metric; see `TIPPING` and docs/tables.md.
 
     Every model that names a baseline (or, given `baseline`, every other model) is compared with each curve of that
-    baseline that is alike in all but model and attention.
+    baseline that is alike in all but model and attention. Raises UsageError when `baseline` is no model of the study.
     """
+    series = series_of(study)
+    if baseline is not None and not any(one.is_of(baseline) for one in series):
+        models = ", ".join(sanitize(name) for name in dict.fromkeys(one.identity.model for one in series))
+        raise UsageError(f"baseline {sanitize(baseline)!r} is no model of this study; it has: {models or 'none'}")
+    pairs = list(pairs_of(series, baseline))
+    metrics = {**METRICS, **component_metrics(study)} if pairs else {}
     rows = [
         row
-        for efficient, base in _pairs(series_of(study), baseline)
-        for metric in METRICS
-        if (row := _row(efficient, base, metric, draws, seed)) is not None
+        for efficient, base in pairs
+        for name, metric in metrics.items()
+        if (row := _row(efficient, base, name, metric, draws, seed)) is not None
     ]
     return pl.DataFrame(rows, schema=TIPPING)
 
@@ -78,7 +109,8 @@ def series_of(study: Study) -> list[Series]:
     return [Series(study.label(points[0]), points[0].identity.series(), tuple(points)) for points in groups.values()]
 
 
-def _pairs(series: Sequence[Series], baseline: str | None) -> Iterator[tuple[Series, Series]]:
+def pairs_of(series: Sequence[Series], baseline: str | None) -> Iterator[tuple[Series, Series]]:
+    """Every efficient curve with each curve of its baseline; see `tipping_points`."""
     for efficient in series:
         name = baseline or efficient.baseline
         if name is None or efficient.is_of(name):
@@ -89,56 +121,79 @@ def _pairs(series: Sequence[Series], baseline: str | None) -> Iterator[tuple[Ser
                 yield efficient, base
 
 
-def _row(efficient: Series, base: Series, metric: str, draws: int, seed: int) -> dict[str, Any] | None:
-    pair = _pair(efficient, base, metric)
+def _row(efficient: Series, base: Series, name: str, metric: Metric, draws: int, seed: int) -> dict[str, Any] | None:
+    pair = pair_of(efficient, base, metric)
     if not pair.efficient.rounds or not pair.baseline.rounds:
         return None
     found = tipping_point(pair, draws, seed)
+    if found.verdict == "not_resolved" and any(pair.doubt.values()):
+        certain = tipping_point(replace(pair, doubt={}), draws, seed)
+        if certain.verdict != "not_resolved":
+            found = replace(found, reason=_withheld(efficient, base, pair, metric))
     both = set(pair.efficient.rounds) & set(pair.baseline.rounds)
     own, other = efficient.identity, base.identity
     names = (efficient.label, base.label, own.model, other.model, own.attention, other.attention)
     return {
         **dict(zip(_TEXT, names, strict=True)),
-        **{name: getattr(own, name) for name in _SETTINGS},
-        "metric": metric,
+        **{setting: getattr(own, setting) for setting in _SETTINGS},
+        "metric": name,
         **asdict(found),
         "fit_over_at": _over(found),
         "interleaved": bool(both) and both <= pair.shared,
     }
 
 
+def _withheld(efficient: Series, base: Series, pair: Pair, metric: Metric) -> str:
+    """Why a conclusion that the rounds alone would bear is not drawn."""
+    doubtful = sorted(length for length, doubt in pair.doubt.items() if doubt)
+    found = [d for n in doubtful for one in (efficient, base) for p in one.at(n) for d in doubts(p)]
+    codes = dict.fromkeys(d.code.replace("_", " ") for d in found if d.metric == metric.doubtful and d.size is not None)
+    why = ", ".join(codes) or "the profiled steps or the machine's speed differ"
+    return f"withheld: what is doubtful ({why}) may be more than the difference"
+
+
 def _over(found: Tipping) -> float | None:
     return found.fit_at / found.at if found.fit_at is not None and found.at is not None else None
 
 
-def _pair(efficient: Series, base: Series, metric: str) -> Pair:
+def pair_of(efficient: Series, base: Series, metric: Metric) -> Pair:
     """Both curves by one metric; where they share rounds, these alone, side by side."""
-    cost = METRICS[metric]
-    own, other = samples_of(efficient, cost), samples_of(base, cost)
+    own, other = samples_of(efficient, metric), samples_of(base, metric)
     shared: set[float] = set()
-    for length in set(own) & set(other):
+    both = set(own) & set(other)
+    for length in both:
         common = sorted(set(own[length]) & set(other[length]))
         if len(common) > 1 and all(sweep for sweep, _ in common):
             shared.add(length)
             for keyed in (own, other):
                 keyed[length] = {key: keyed[length][key] for key in common}
-    apart = metric != "memory" and (set(own) & set(other)) - shared
-    drift = {length: machine_drift(efficient, base, length) for length in apart or ()}
-    return Pair(_curve(efficient, own), _curve(base, other), frozenset(shared), drift, exact=metric == "memory")
+    doubt = {} if metric.exact else {n: _doubt(efficient, base, n, metric, apart=n not in shared) for n in both}
+    return Pair(_curve(efficient, own), _curve(base, other), frozenset(shared), doubt, exact=metric.exact)
 
 
-def curve(series: Series, metric: str) -> Curve:
-    """One curve by one of METRICS, its samples by length and round; `resample.draw_curve` gives its draws."""
-    return _curve(series, samples_of(series, METRICS[metric]))
+def _doubt(efficient: Series, base: Series, length: float, metric: Metric, apart: bool) -> float:
+    """By what log ratio the two may be off at one length, beyond what their rounds tell.
+
+    What touches both alike where they took turns (a busy machine) is no doubt about their ratio: the difference is.
+    """
+    sides = [max((metric.doubt(p, not apart) for p in one.at(length)), default=0.0) for one in (efficient, base)]
+    spreads = [max((metric.spread(p) for p in one.at(length)), default=0.0) for one in (efficient, base)]
+    alike = max(sides) if apart else abs(sides[0] - sides[1])
+    return math.hypot(alike, *spreads, machine_drift(efficient, base, length) if apart else 0.0)
 
 
-def samples_of(series: Series, cost: Costs) -> dict[float, Keyed]:
+def samples_of(series: Series, metric: Metric) -> dict[float, Keyed]:
     """Samples by length and round, of all points that finished (repeats together)."""
     result: dict[float, Keyed] = {}
     for point in series.points:
-        if point.ok and (keyed := cost(point)):
+        if point.ok and (keyed := metric.costs(point)):
             result.setdefault(point.length, {}).update(keyed)
     return result
+
+
+def curve_of(series: Series, metric: Metric) -> Curve:
+    """One curve by one metric, with the lengths at which it ran out of memory."""
+    return _curve(series, samples_of(series, metric))
 
 
 def _curve(series: Series, keyed: Mapping[float, Keyed]) -> Curve:
@@ -153,7 +208,7 @@ def _curve(series: Series, keyed: Mapping[float, Keyed]) -> Curve:
 
 def machine_drift(efficient: Series, base: Series, length: float) -> float:
     """Log ratio of machine speed between two points, by the larger of the two works timed beside each round."""
-    sides = [[c for p in one.points if p.length == length for c in p.calibration] for one in (efficient, base)]
+    sides = [[c for p in one.at(length) for c in p.calibration] for one in (efficient, base)]
     if not all(sides):
         return 0.0
     kinds = [[statistics.median(getattr(c, kind) for c in side) for side in sides] for kind in ("matmul_ns", "copy_ns")]
@@ -182,4 +237,27 @@ def _memory(point: Point) -> Keyed:
     return {("", 0): [float(point.memory.bytes)]} if point.memory and point.memory.bytes > 0 else {}
 
 
-METRICS: dict[str, Costs] = {"latency": _latency, "throughput": _throughput, "memory": _memory}
+METRICS: dict[str, Metric] = {
+    "latency": Metric(_latency, "latency"),
+    "throughput": Metric(_throughput, "throughput"),
+    "memory": Metric(_memory, "memory", exact=True),
+}
+COMPONENT_METRICS = ("attention",)  # what efficient variants change; other components are in `study.reasons()`
+
+
+def component_metrics(study: Study, components: Sequence[str] = COMPONENT_METRICS) -> dict[str, Metric]:
+    """A metric per component: its share of the profiled step (see `composition`) times the unprofiled latency."""
+    rows = by_component(study.composition()).to_dicts()
+    shares = {(row["series"], row["length"], row["component"]): (row["share"], row["spread"]) for row in rows}
+
+    def metric(component: str) -> Metric:
+        def of(point: Point) -> tuple[float, float]:
+            return shares.get((study.label(point), point.length, component), (0.0, 0.0))
+
+        def costs(point: Point) -> Keyed:
+            share, _ = of(point)
+            return {key: [share * ns for ns in walls] for key, walls in _latency(point).items()} if share else {}
+
+        return Metric(costs, "latency", lambda point: of(point)[1])
+
+    return {component: metric(component) for component in components}

@@ -147,6 +147,10 @@ class Trace:
         """Cost per phase, component and part; see `tables.components`."""
         return tables.components(self._cells, self.device, self.steps_count)
 
+    def component_steps(self) -> pl.DataFrame:
+        """Cost per profiled step, component and part; see `tables.component_steps`."""
+        return tables.component_steps(self._cells)
+
     def layers(self) -> pl.DataFrame:
         """Cost per phase, layer and component; see `tables.layers`."""
         return tables.layers(self._cells, self.steps_count)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import polars as pl
 
 from tracekit.analyze.attribute import OUTSIDE, PHASES
+from tracekit.analyze.composition import label
 from tracekit.components import PALETTE
 from tracekit.units import length_text
 
@@ -67,12 +68,10 @@ def by_phase(components: pl.DataFrame) -> pl.DataFrame:
 
 def _labelled(rows: pl.DataFrame) -> pl.DataFrame:
     order = {label: number for number, label in enumerate(PALETTE)}
-    split = pl.format("{}.{}", "component", "part")
-    label = pl.when(split.is_in(list(order))).then(split).otherwise("component")
     total = pl.col("value_ns").sum().over("series", "length")
     spelled = pl.col("length").map_elements(length_text, return_dtype=pl.String)
     return (
-        rows.with_columns(label=label, value_ns=pl.col("value_ns").cast(pl.Float64))
+        rows.with_columns(label=label(), value_ns=pl.col("value_ns").cast(pl.Float64))
         .group_by(*_KEYS, "label", maintain_order=True)
         .agg(pl.col("value_ns").sum(), pl.col("stepped").any())
         .with_columns(

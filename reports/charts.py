@@ -21,7 +21,9 @@ from tracekit.components import PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import length_text
 
-Marks = Sequence[tuple[float, str]]  # lengths to mark, with their labels
+from . import input_marks, markers
+from .input_marks import Marks
+
 _Chart = TypeVar("_Chart", alt.Chart, alt.LayerChart)
 
 # Curves must not be taken for components: ink for the first (the baseline), then hues at least 12 (CIEDE2000) from
@@ -34,40 +36,64 @@ _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 _FONT = "system-ui, -apple-system, Segoe UI, Roboto, sans-serif"  # that of the page; Vega must measure it
 _NUMBER = "format(datum.value, ',~r')"
 _CHOSEN = "datum.series === chosen_series && datum.pick === chosen_length"
-_MARK_ROW = 15  # pixels of a label above the plot
-_NEAR = 1.25  # times beyond the measured range
 _PLAIN_AXIS: dict[str, Any] = {"gridOpacity": 0.2, "domain": False, "ticks": False}
 
 
-def latency(table: pl.DataFrame, names: Sequence[str] | None = None, marks: Marks = ()) -> alt.LayerChart:
+def latency(
+    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None, marks: Marks = ()
+) -> alt.LayerChart:
     """Median latency with its quartile band against length, from `study.latency()`.
 
-    `names`: all curves of the study in order, so that a curve has one colour in every chart. `marks`: see `curve`.
+    `names`: all curves of the study in order, so that a curve has one colour in every chart. `crossings`: rows of
+    `study.tipping_points()`, of which those by this metric and in this unit of length are marked. `marks`: lengths of
+    the user's inputs to mark; see `input_marks`.
     """
     milli = table.with_columns(value=pl.col("median_ns") / 1e6, low=pl.col("lo_ns") / 1e6, high=pl.col("hi_ns") / 1e6)
-    return curve(milli, "latency (ms)", "Median latency of one step against input length", names, marks)
+    shown = _by("latency", crossings)
+    return curve(milli, "latency (ms)", "Median latency of one step against input length", names, shown, marks)
 
 
-def memory(table: pl.DataFrame, names: Sequence[str] | None = None, marks: Marks = ()) -> alt.LayerChart:
-    """Peak memory against length, from `study.peak_memory()`; `names` and `marks` as for `latency`."""
+def memory(
+    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None, marks: Marks = ()
+) -> alt.LayerChart:
+    """Peak memory against length, from `study.peak_memory()`; the rest as for `latency`."""
     table = table.with_columns(value=pl.col("peak_bytes") / (1 << 20))
-    return curve(table, "peak memory (MiB)", "Peak memory of one step against input length", names, marks)
+    shown = _by("memory", crossings)
+    return curve(table, "peak memory (MiB)", "Peak memory of one step against input length", names, shown, marks)
 
 
-def throughput(table: pl.DataFrame, names: Sequence[str] | None = None, marks: Marks = ()) -> alt.LayerChart:
-    """Throughput at the best batch against length, from `study.throughput()`; `names` and `marks` as for `latency`."""
+def throughput(
+    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None, marks: Marks = ()
+) -> alt.LayerChart:
+    """Inputs per second at the best batch, from `study.throughput()`; the rest as for `latency`."""
     table = table.with_columns(value=pl.col("samples_per_s"))
-    return curve(table, "inputs per second", "Throughput at the best batch size against input length", names, marks)
+    return curve(
+        table,
+        "inputs per second",
+        "Throughput at the best batch size against input length",
+        names,
+        _by("throughput", crossings),
+        marks,
+    )
+
+
+def _by(metric: str, crossings: pl.DataFrame | None) -> pl.DataFrame | None:
+    return None if crossings is None else crossings.filter(pl.col("metric") == metric)
 
 
 def curve(
-    table: pl.DataFrame, title: str, description: str, names: Sequence[str] | None = None, marks: Marks = ()
+    table: pl.DataFrame,
+    title: str,
+    description: str,
+    names: Sequence[str] | None = None,
+    crossings: pl.DataFrame | None = None,
+    marks: Marks = (),
 ) -> alt.LayerChart:
     """The column `value` against `length`, one curve per `series`; `low` and `high`, where present, bound a band.
 
     Both axes are logarithmic: a power of the length is a straight line. With one length there is no curve to draw, and
-    the values stand side by side as bars. `marks`: lengths to mark by a line with its label above the plot, where they
-    lie within the range or near it; `said_of` has the others.
+    the values stand side by side as bars. `crossings`: tipping points to mark; see `markers`. `marks`: lengths to
+    mark; see `input_marks`.
     """
     names = list(names or table["series"].unique(maintain_order=True))
     band = ("low", "high") if "high" in table.columns else ()
@@ -80,13 +106,14 @@ def curve(
         return _bars(rows, title, f"{title} at {length_text(lengths[0], unit)}", names)
     x, y, axis = _log_axes(rows, title, unit, lengths)
     colour, shape, dash = _styles(names)
-    shown = _near(marks, lengths)
+    marked = _marked(crossings, table, lengths)
+    inputs = input_marks.near(marks, lengths)
     legend = alt.Legend(
         title=None,
         orient="top",
         symbolSize=90,
+        offset=18 + markers.height(marked) + input_marks.ROW * len(inputs),
         values=[n for n in names if n in set(rows["series"])],
-        offset=_MARK_ROW * len(shown) + 10,
     )
     quiet = alt.Color("series:N", scale=colour, legend=None)
     base = alt.Chart(alt.InlineData(values=rows.to_dicts())).encode(x=x)
@@ -105,40 +132,17 @@ def curve(
     if band:
         low, high = alt.Y("low:Q", title=title, **axis), alt.Y2("high:Q")
         layers.insert(0, base.mark_area(opacity=0.15).encode(color=quiet, y=low, y2=high))
-    layers = [*_marked(shown, x), *layers]
+    layers = [*input_marks.layers(inputs, x, markers.height(marked)), *layers, *markers.layers(marked, colour, shape)]
     both: alt.LayerChart = alt.LayerChart(layer=layers).resolve_legend(color="independent", shape="independent")
     return _finished(both, 300, f"{description}, both axes logarithmic")
 
 
-def said_of(marks: Marks, table: pl.DataFrame) -> str:
-    """A sentence on the `marks` that the chart of a table does not show, or nothing."""
-    lengths = table["length"].unique().sort().to_list()
-    near = {length for length, _ in _near(marks, lengths)}
-    beyond = [sanitize(label, 60) for length, label in marks if length not in near]
-    return f" Outside of the chart, of your inputs: {', '.join(beyond)}." if beyond else ""
-
-
-def _near(marks: Marks, lengths: Sequence[float]) -> Marks:
-    """The marks that a curve over these lengths has room for, ascending."""
-    if len(lengths) < 2:
-        return ()
-    low, high = lengths[0] / _NEAR, lengths[-1] * _NEAR
-    return sorted((length, sanitize(label, 60)) for length, label in marks if low <= length <= high)
-
-
-def _marked(marks: Marks, x: alt.X) -> list[alt.Chart]:
-    """A line for each mark, ascending, and beside its upper end its label, in a row of its own: no two overlap.
-
-    A label may cross the lines of lesser lengths: these end below it.
-    """
-    found = []
-    for row, (length, label) in enumerate(marks):
-        base = alt.Chart(alt.InlineData(values=[{"length": length, "label": label}])).encode(x=x)
-        top = alt.value(-_MARK_ROW * row - 10)
-        line = base.mark_rule(strokeDash=[3, 3], color="currentColor", opacity=0.5)
-        text = base.mark_text(align="right", dx=-4, color="currentColor", fontSize=12)
-        found += [line.encode(y=top, y2=alt.value("height")), text.encode(y=top, text="label:N")]
-    return found
+def _marked(crossings: pl.DataFrame | None, table: pl.DataFrame, lengths: Sequence[float]) -> list[markers.Placed]:
+    """The tipping points of this chart's unit of length, placed."""
+    if crossings is None or not lengths:
+        return []
+    alike = crossings.filter(pl.col("length_unit").is_in(table["length_unit"].unique().to_list()))
+    return markers.placed(markers.markers(alike), lengths[0], lengths[-1])
 
 
 def _log_axes(
@@ -148,7 +152,7 @@ def _log_axes(
     x = alt.X(
         "length:Q",
         title=f"input length ({unit})",
-        scale=alt.Scale(type="log", base=2, nice=False, padding=14),
+        scale=alt.Scale(type="log", base=2, nice=False, padding=markers.EDGE),
         axis=alt.Axis(values=lengths if len(lengths) <= 12 else alt.Undefined, labelExpr=_NUMBER, grid=False),
     )
     shown = [number for column in ("value", "low", "high") if column in rows.columns for number in rows[column]]

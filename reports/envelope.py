@@ -31,10 +31,13 @@ def envelope(command: str, inputs: Sequence[str], findings: Sequence[Finding] = 
     return json.dumps(document, allow_nan=False, ensure_ascii=True)
 
 
-def study_tables(study: Study, top: int) -> dict[str, list[dict[str, Any]]]:
-    """Every table of a study as rows; times in integer nanoseconds, sizes in bytes, operators cut to `top` and rest."""
+def study_tables(study: Study, top: int, baseline: str | None = None) -> dict[str, list[dict[str, Any]]]:
+    """Every table of a study as rows; times in integer nanoseconds, sizes in bytes, operators cut to `top` and rest.
+
+    With `baseline`, the tipping points are those of every other model against it.
+    """
     tables = {
-        "tipping_points": study.tipping_points(),
+        "tipping_points": study.tipping_points(baseline),
         "latency": study.latency(),
         "first_token": study.first_token(),
         "throughput": study.throughput(),

@@ -21,6 +21,7 @@ from tracekit.safety import atomic_write, sanitize
 
 from . import about, page_data
 from .breakdown import device_time, host_time
+from .matrix import NOTE, TITLE, matrix
 from .page import environment, json_block, policy_hash, static
 from .recommendation import marks, told
 from .verdicts import sentences
@@ -28,34 +29,36 @@ from .verdicts import sentences
 _SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "report.js")
 
 
-def write_html(study: Study | Trace, path: Path | str, dataset: Dataset | Question | None = None) -> Path:
+def write_html(
+    study: Study | Trace, path: Path | str, baseline: str | None = None, dataset: Dataset | Question | None = None
+) -> Path:
     """Write the report of a study, or of one trace, to `path`, whole or not at all. Returns the path.
 
-    With `dataset`, the lengths of the user's inputs, it says which model to use for them.
-
-    Raises UsageError when `path` is a folder or a device.
+    With `baseline`, every other model is compared with that one; with `dataset`, the lengths of the user's inputs, the
+    page says which model to use for them. Raises UsageError when `path` is a folder or a device,
+    and when `baseline` is no model of the study.
     """
     path = Path(path)
-    page = render(study, dataset).encode("utf-8", "backslashreplace")
+    page = render(study, baseline, dataset).encode("utf-8", "backslashreplace")
     with atomic_write(path) as file:
         file.write(page)
     return path
 
 
-def render(study: Study | Trace, dataset: Dataset | Question | None = None) -> str:
-    """The whole page."""
+def render(study: Study | Trace, baseline: str | None = None, dataset: Dataset | Question | None = None) -> str:
+    """The whole page; `baseline` and `dataset` as for `write_html`."""
     if isinstance(study, Trace):
         study = Study.of(study)
     components = page_data.clean(study.components())
     bars = page_data.in_order(host_time(components), components["series"])
+    tipping = study.tipping_points(baseline)
     found = answer(study, dataset) if dataset is not None else None
-    tipping = study.tipping_points()
-    curves = page_data.curves(study, (found.unit, marks(found.question.dataset)) if found else None)
+    curves = page_data.curves(study, tipping, (found.unit, marks(found.question.dataset)) if found else None)
     operators = page_data.operator_rows(page_data.clean(study.operators()))
     scripts = [static(name) for name in _SCRIPTS]
     style = static("report.css") + _chip_style()
     failures = study.failures()
-    verdicts, caveat = sentences(page_data.clean(study.latency()), tipping)
+    verdicts, caveat = sentences(page_data.clean(study.latency()), tipping, study.throughput())
     context = {
         "title": sanitize(study.title),
         "version": tracekit.__version__,
@@ -67,6 +70,10 @@ def render(study: Study | Trace, dataset: Dataset | Question | None = None) -> s
         "inputs": told(study, found, tipping, every=True) if found else None,
         "verdicts": verdicts,
         "caveat": caveat,
+        "matrix": matrix(tipping),
+        "matrix_title": TITLE,
+        "matrix_note": NOTE,
+        "charts": {(curve["metric"], curve["unit"]): f"curve-{curve['id']}" for curve in curves},
         "notices": about.notices(failures, study.findings),
         "curves": curves,
         "bars": bars.select("series", "length").n_unique(),

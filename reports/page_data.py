@@ -16,6 +16,7 @@ from tracekit.units import byte_size, duration, length_text, percent, significan
 
 from . import charts
 from .breakdown import WHOLE_TRACE
+from .input_marks import Marks, said_of
 
 OPERATORS = 40  # rows of the operator table per curve, length and kind; the others are one row, so that sums stay true
 MISSING = "-"
@@ -60,9 +61,9 @@ _THROUGHPUT = _Kind(
 )
 
 
-def clean(table: pl.DataFrame) -> pl.DataFrame:
+def clean(table: pl.DataFrame, *columns: str) -> pl.DataFrame:
     """The table with the names of its curves made visible and short: they are the user's, or a foreign file's."""
-    return table.with_columns(pl.col("series").map_elements(sanitize, return_dtype=pl.String))
+    return table.with_columns(pl.col(columns or ("series",)).map_elements(sanitize, return_dtype=pl.String))
 
 
 def in_order(rows: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
@@ -70,14 +71,15 @@ def in_order(rows: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
     return rows.sort(pl.col("series").cast(pl.Enum(names.unique(maintain_order=True))), maintain_order=True)
 
 
-def curves(study: Study, inputs: tuple[str, charts.Marks] | None = None) -> list[dict[str, Any]]:
-    """Each chart of values against length that the study has data for: id, title, note, spec, and its table.
+def curves(study: Study, tipping: pl.DataFrame, inputs: tuple[str, Marks] | None = None) -> list[dict[str, Any]]:
+    """Each chart of values against length that the study has data for: id, metric, unit, title, note, spec, its table.
 
-    There is one for each unit of length. Where a point failed, the table says how instead of a value. `inputs`: the
-    unit of the user's inputs, and their quantiles to mark.
+    There is one for each unit of length, with the `tipping` points by its metric. Where a point failed, the table says
+    how instead of a value. `inputs`: the unit of the user's inputs, and their quantiles to mark.
     """
     tables = [(_LATENCY, study.latency()), (_MEMORY, study.peak_memory()), (_THROUGHPUT, study.throughput())]
     cleaned = [(kind, clean(table)) for kind, table in tables]
+    crossings = clean(tipping, *(name for name in tipping.columns if name.startswith(("efficient", "baseline"))))
     names = list(dict.fromkeys(name for _, table in cleaned for name in table["series"]))
     failed = {(r["length"], r["series"]): sanitize(r["status"]) for r in clean(study.failures()).to_dicts()}
     found = []
@@ -85,10 +87,11 @@ def curves(study: Study, inputs: tuple[str, charts.Marks] | None = None) -> list
         several = table["length_unit"].n_unique() > 1
         for number, ((unit,), group) in enumerate(table.group_by("length_unit", maintain_order=True)):
             title = f"{kind.title} ({sanitize(unit)} of input)" if several else kind.title
-            shown = inputs[1] if inputs and inputs[0] == unit else ()
-            note = f"{_note(kind, group)}{charts.said_of(shown, group)}"
-            chart = {"id": f"{kind.key}{number}", "title": title, "note": note}
-            spec = kind.chart(group, names, shown).to_dict()
+            chart = {"id": f"{kind.key}{number}", "title": title, "note": _note(kind, group)}
+            marks = inputs[1] if inputs and inputs[0] == unit else ()
+            chart["note"] += said_of(marks, group["length"].unique().sort().to_list())
+            chart |= {"metric": kind.key, "unit": sanitize(unit)}
+            spec = kind.chart(group, names, crossings, marks).to_dict()
             found.append({**chart, "spec": spec, **_by_length(group, str(unit), kind, failed)})
     return found
 

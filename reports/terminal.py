@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.style import Style
@@ -19,28 +18,36 @@ from rich.text import Text
 from tracekit.analyze.dataset import Dataset
 from tracekit.analyze.expected import Question
 from tracekit.analyze.quality import Finding
-from tracekit.analyze.recommend import Answer, answer
+from tracekit.analyze.recommend import answer
 from tracekit.analyze.study import Study
 from tracekit.components import COLOURS, PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
 from .breakdown import LAUNCHES, ONE_STEP, WHOLE_TRACE, by_phase, device_time, host_time
-from .recommendation import told
-from .verdicts import sentences
+from .matrix import matrix
+from .matrix_text import matrix_block
+from .text_table import plain_table
+from .verdicts import hint, sentences
+from .your_data import your_data
 
 _WIDE = 120  # columns from which tables show more than one figure a cell
 _NAME = {80: 34, _WIDE: 60}
-_PEAKS = "peak: memory of one step at the longest input, and at the one that 95% do not exceed"
 _SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
-def render(study: Study, width: int, top: int = 10, dataset: Dataset | Question | None = None) -> RenderableType:
-    """The whole report as one Rich renderable for a terminal of `width` columns; `dataset`: the user's inputs."""
+def render(
+    study: Study, width: int, top: int = 10, baseline: str | None = None, dataset: Dataset | Question | None = None
+) -> RenderableType:
+    """The whole report as one Rich renderable for a terminal of `width` columns.
+
+    With `baseline`, every other model is compared with that one; UsageError when it is no model of the study. With
+    `dataset`, the user's inputs, it says first which model to use for them.
+    """
     blocks: list[RenderableType | None] = [
         _headline(study),
-        *(your_data(study, answer(study, dataset), width) if dataset is not None else ()),
-        *_curves(study, width),
+        *(your_data(study, answer(study, dataset), width, baseline) if dataset is not None else ()),
+        *_curves(study, width, baseline),
         *_breakdowns(study, width),
         *_phases(study),
         *_operators(study, width, top),
@@ -49,24 +56,19 @@ def render(study: Study, width: int, top: int = 10, dataset: Dataset | Question 
     return Group(*(Padding(block, (0, 0, 1, 0)) for block in blocks if block is not None))
 
 
-def print_report(study: Study, console: Console, top: int = 10, dataset: Dataset | Question | None = None) -> None:
+def print_report(
+    study: Study,
+    console: Console,
+    top: int = 10,
+    baseline: str | None = None,
+    dataset: Dataset | Question | None = None,
+) -> None:
     """Print `render` to a console."""
-    console.print(render(study, console.width, top, dataset), soft_wrap=False)
-
-
-def print_recommendation(study: Study, found: Answer, console: Console) -> None:
-    """Print which model to use, and why."""
-    for block in your_data(study, found, console.width):
-        console.print(Padding(block, (0, 0, 1, 0)))
+    console.print(render(study, console.width, top, baseline, dataset), soft_wrap=False)
 
 
 def _text(value: object, style: str | Style = "", limit: int | None = 200) -> Text:
     return Text(sanitize(value, limit), style=style)
-
-
-def plain_table() -> Table:
-    """The house's table: no frame, a line under the head."""
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1), collapse_padding=True)
 
 
 def _titled(title: str, table: Table, note: str = "") -> RenderableType:
@@ -93,10 +95,12 @@ def _headline(study: Study) -> RenderableType:
     return Group(*lines)
 
 
-def _curves(study: Study, width: int) -> Iterator[RenderableType]:
+def _curves(study: Study, width: int, baseline: str | None) -> Iterator[RenderableType]:
     latency = study.latency()
     if latency.height:
-        yield _versus(study)
+        yield _versus(study, baseline)
+        if found := matrix(study.tipping_points(baseline)):
+            yield matrix_block(found, width)
         note = "unprofiled runs; ± is half the interquartile range over the median"
         yield from _by_length("Latency (median)", latency, "median_ns", duration, note, width)
     first = study.first_token()
@@ -116,12 +120,12 @@ def _rate(value: float) -> str:
     return f"{significant(value)}/s"
 
 
-def _versus(study: Study) -> RenderableType:
-    verdicts, caveat = sentences(study.latency(), study.tipping_points())
-    if not verdicts:
-        return Text("one curve: nothing to compare it with", style="dim")
+def _versus(study: Study, baseline: str | None) -> RenderableType:
+    latency, tipping = study.latency(), study.tipping_points(baseline)
+    verdicts, caveat = sentences(latency, tipping, study.throughput())
     lines = [Text.assemble((sanitize(v.series), "bold"), " is ", sanitize(v.text, None)) for v in verdicts]
-    return Group(*lines, Text(caveat, style="dim"))
+    last = caveat if verdicts else "one curve: nothing to compare it with"
+    return Group(*lines, *(Text(said, style="dim") for said in (last, hint(latency, tipping, baseline)) if said))
 
 
 def _by_length(
@@ -156,31 +160,6 @@ def _cell(row: dict[str, Any] | None, column: str, shown: Callable[[float], str]
 
 def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
     return (names[i : i + size] for i in range(0, len(names), size))
-
-
-# -- the user's own inputs
-
-
-def your_data(study: Study, found: Answer, width: int) -> Iterator[RenderableType]:
-    """Which model to use for the user's inputs; what each one costs; for how many of them which is better."""
-    text = told(study, found, study.tipping_points())
-    yield Group(Text(text.headline, "bold"), *map(Text, text.details))
-    few = () if width >= _WIDE else text.spare
-    yield _titled(f"For your data: {text.inputs}", _plain(*text.curves, few), _PEAKS)
-    if text.shares[1]:
-        yield _titled(text.shares_title, _plain(*text.shares, few), text.shares_note)
-    yield Group(*(Text(line, "dim") for line in text.caveats))
-
-
-def _plain(head: Sequence[str], body: Sequence[Sequence[str]], without: Sequence[str]) -> Table:
-    """A table of text that is safe already, without some of its columns."""
-    out = plain_table()
-    kept = [i for i, name in enumerate(head) if name not in without]
-    for i in kept:
-        out.add_column(Text(head[i]), justify="left" if i == 0 else "right")
-    for row in body:
-        out.add_row(*(Text(row[i]) for i in kept))
-    return out
 
 
 # -- where the time goes

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -150,6 +151,31 @@ def test_turns_taken_tell_a_small_difference_that_drift_would_hide() -> None:
 
     assert verdict("s") == ("use", False)
     assert verdict("t") == ("tie", True)
+
+
+def busy(curve: list[Point], share: float) -> list[Point]:
+    """The curve, its threads waiting for a core for a share of the time."""
+    return [
+        msgspec.structs.replace(
+            p, samples=[msgspec.structs.replace(s, run_delay_ns=int(share * s.wall_ns)) for s in p.samples]
+        )
+        for p in curve
+    ]
+
+
+def test_doubts_are_in_the_intervals_and_cancel_where_turns_were_taken() -> None:
+    data = of_lengths([128, 512, 2048])
+    one, other = points("a", lambda n: n, 0.005), points("b", lambda n: 1.1 * n, 0.005)
+    calm, both, single = (
+        study(*pair) for pair in ((one, other), (busy(one, 0.3), busy(other, 0.3)), (one, busy(other, 0.3)))
+    )
+
+    def width(made: Study) -> float:
+        row = made.expected(data, 300).row(1, named=True)
+        return float(row["total_hi_ns"] / row["total_lo_ns"])
+
+    assert width(both) > 1.3 * width(calm)  # not averaged out over the lengths
+    assert [recommended(made, data).verdict for made in (calm, both, single)] == ["use", "use", "tie"]
 
 
 def test_two_curves_are_drawn_as_a_pair_is() -> None:

@@ -18,6 +18,7 @@ from tracekit.analyze.crossing import Tipping, padding, tipping_point
 from tracekit.analyze.load import load_study
 from tracekit.analyze.polynomials import nonnegative_fits
 from tracekit.analyze.resample import Curve, Pair
+from tracekit.errors import UsageError
 from tracekit.points import Sample, Trial
 
 LENGTHS = (128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0)
@@ -126,7 +127,7 @@ def test_shared_rounds_are_narrower_under_common_drift() -> None:
     assert together.hi is not None
     assert together.lo <= 700 <= together.hi
     assert apart.lo is None or apart.hi is None or apart.hi / apart.lo > 1.5 * together.hi / together.lo
-    drifted = tipping_point(Pair(own, base, drift=dict.fromkeys(LENGTHS, 0.5)))
+    drifted = tipping_point(Pair(own, base, doubt=dict.fromkeys(LENGTHS, 0.5)))
     assert drifted.verdict == "not_resolved"
 
 
@@ -186,7 +187,7 @@ def folder(tmp_path: Path, store_point: Callable[..., Path]) -> Path:
 
 def test_an_efficient_model_meets_every_attention_of_its_baseline(folder: Path) -> None:
     frame = load_study([folder]).tipping_points(draws=200)
-    assert frame.height == 2 * 3
+    assert frame.height == 2 * 4
     latency = {row["baseline_attention"]: row for row in frame.iter_rows(named=True) if row["metric"] == "latency"}
     assert latency["eager"]["at"] == pytest.approx(400)
     assert latency["sdpa"]["at"] == pytest.approx(800)
@@ -195,14 +196,41 @@ def test_an_efficient_model_meets_every_attention_of_its_baseline(folder: Path) 
     memory = frame.filter(metric="memory")["verdict"].to_list()
     assert memory == ["never", "never"]  # both equal: not better
     assert frame.filter(metric="throughput")["at"].to_list() == pytest.approx([400, 800])
+    assert frame.filter(metric="attention")["at"].to_list() == pytest.approx([400, 800])  # 60% of every step
     assert load_study([folder]).tipping_points(draws=200).equals(frame)
+
+
+def test_a_conclusion_is_withheld_where_the_doubt_is_larger_than_the_difference(
+    tmp_path: Path, store_point: Callable[..., Path]
+) -> None:
+    def store(model: str, n: int, ms: float, waiting: float, **fields: Any) -> None:
+        """`waiting`: the share of wall time in which threads waited for a core."""
+        samples = [
+            Sample(
+                wall_ns=s.wall_ns, cpu_ns=s.wall_ns, run_delay_ns=int(waiting * s.wall_ns), sweep="s1", round=s.round
+            )
+            for s in _samples(ms, "s1")
+        ]
+        store_point(tmp_path, model, n, ms, samples=samples, **fields)
+
+    for n in (128, 256, 512, 1024):
+        store("longformer", n, n / 10, 0.5, identity={"attention": "eager"}, baseline="bert")
+        store("bert", n, n / 9, 0.0)
+    busy = load_study([tmp_path]).tipping_points(draws=200).filter(metric="latency").row(0, named=True)
+    assert busy["verdict"] == "not_resolved"
+    assert busy["reason"] == "withheld: what is doubtful (busy machine) may be more than the difference"
+    for n in (128, 256, 512, 1024):
+        store("bert", n, n / 9, 0.5)  # both alike, in turns: no doubt about their ratio
+    alike = load_study([tmp_path]).tipping_points(draws=200).filter(metric="latency").row(0, named=True)
+    assert alike["verdict"] == "always"
 
 
 def test_any_model_may_be_the_baseline(folder: Path) -> None:
     frame = load_study([folder]).tipping_points("longformer", draws=100)
     assert set(frame["baseline_model"]) == {"longformer"}
     assert frame.filter(metric="latency")["verdict"].to_list() == ["between", "between"]
-    assert load_study([folder]).tipping_points("nobody").height == 0
+    with pytest.raises(UsageError, match=r"'nobody' is no model of this study; it has: bert, longformer"):
+        load_study([folder]).tipping_points("nobody")
 
 
 def test_the_intervals_hold_the_truth(root: Path) -> None:

@@ -35,6 +35,11 @@ def test_attention_is_asked_of_those_that_have_it(tmp_path: Path) -> None:
     assert curves(plan.points) == [("bert", "sdpa"), ("bert", "eager"), ("longformer", "eager")]
 
 
+def test_a_model_without_what_others_are_asked_for_is_measured_as_it_is(tmp_path: Path) -> None:
+    plan = make(Request(["hubert", "l-hubert"], lengths=[1], attention=["sdpa"]), tmp_path)
+    assert curves(plan.points) == [("hubert", "sdpa"), ("l-hubert", "local:50")]
+
+
 def test_variants_of_one_model(tmp_path: Path) -> None:
     overrides = {"num_hidden_layers": 2, "wide.hidden_size": 128}
     plan = make(Request(["bert", "wide=bert"], lengths=[64], overrides=overrides), tmp_path)

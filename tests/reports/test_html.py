@@ -169,6 +169,34 @@ def test_embedded_numbers_are_the_tables(hostile: Study, hostile_page: str) -> N
     assert sorted(drawn) == pytest.approx(sorted((hostile.latency()["median_ns"] / 1e6).to_list()))
 
 
+MARKED = {"at", "lo", "hi", "edge", "text", "sentence"}  # columns of the markers
+
+
+def test_tipping_points_are_marked_and_foreign_names_are_inert(tmp_path: Path, store_point: Store) -> None:
+    for length in (128, 512, 2048):
+        for attention in ("sdpa", "eager"):
+            store_point(tmp_path, "bert", length, length / 10, identity={"attention": attention})
+        for name in HOSTILE:
+            store_point(tmp_path, name, length, 30 + length / 50, baseline="bert")
+    text = render(load_study([tmp_path]))
+    parsed, data = Parsed(text), embedded(text)
+    assert [attrs for attrs, _ in parsed.scripts] == [{"type": "application/json", "id": "data"}, *[{}] * len(_SCRIPTS)]
+    assert not [tag for tag, name, _ in parsed.attributes if tag in ("img", "svg") or name.startswith("on")]
+    links = {str(value) for _, name, value in parsed.attributes if name == "href"}
+    assert "#curve-latency0" in links
+    assert links <= {f"#{value}" for _, name, value in parsed.attributes if name == "id"}
+    spec = data["curves"]["latency0"]
+    marks = [row for rows in spec["datasets"].values() for row in rows if "sentence" in row]
+    assert len(marks) == 2 * len(HOSTILE)
+    assert {mark["series"] for mark in marks} <= {row["series"] for rows in spec["datasets"].values() for row in rows}
+    assert len({mark["y"] for mark in marks}) == len(marks)  # all are at one length: each has a lane of its own
+    fields = set(re.findall(r'"field": "([^"]*)"', json.dumps({**spec, "datasets": None})))
+    assert fields <= {"length", "series", "value", "low", "high", "pick", *MARKED}
+    said = " ".join(parsed.text.split())
+    assert said.index("is faster than bert (eager) from") < said.index("Tipping points:") < said.index("Latency")
+    assert said.count("no drop-in equals in quality") == 1
+
+
 def test_rows_that_are_left_out_are_summed(tmp_path: Path, store_point: Store) -> None:
     store_point(tmp_path, "bert", 128, 10.0, [f"aten::op{n}" for n in range(80)])
     study = load_study([tmp_path])

@@ -56,6 +56,18 @@ def test_the_answer_comes_first(folder: Path) -> None:
     assert "200 ms" in row
 
 
+def test_the_matrix_follows_the_sentences_where_there_are_several_pairs(folder: Path, store_point: Store) -> None:
+    assert "Tipping points:" not in shown(load_study([folder]), 100)
+    for length in (128, 512, 2048):
+        store_point(folder, "bert", length, length / 4, identity={"attention": "eager"})
+    text = shown(load_study([folder]), 100)
+    matrix = text[text.index("Tipping points:") : text.index("Latency")]
+    assert text.index("is faster than bert (sdpa) from ") < text.index("Tipping points:")
+    assert re.search(r"longformer \(eager\) against bert \(sdpa\) +from \d", matrix)
+    assert "pair, in tokens" in matrix
+    assert " ".join(text.split()).count("no drop-in equals in quality") == 1
+
+
 def test_components_state_their_total_and_what_is_unattributed(folder: Path) -> None:
     text = shown(load_study([folder]), 160)
     table = text[text.index("Host time of one profiled step: bert") :]

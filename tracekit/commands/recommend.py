@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_OK
     from rich.console import Console
 
-    from tracekit.reports.terminal import print_recommendation
+    from tracekit.reports.your_data import print_recommendation
 
     print_recommendation(study, found, Console(highlight=False))
     return EXIT_OK

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from tracekit.analyze.study import Study
 
 SUMMARY = "show latency, memory and where the time goes, for points or any PyTorch trace"
-EXAMPLES = ("tracekit report traces/", "tracekit report traces/ --html report.html")
+EXAMPLES = (
+    "tracekit report traces/",
+    "tracekit report traces/ --html report.html",
+    "tracekit report traces/ --baseline bert",
+)
 _HTML_SUFFIXES = (".html", ".htm")
 
 
@@ -35,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hta", action="store_true", help="add what HolisticTraceAnalysis says of device traces (extra: hta)"
     )
+    parser.add_argument("--baseline", metavar="NAME", help="compare every other model with this one")
     parser.add_argument("--top", type=_positive, default=10, metavar="N", help="operators to list (default: 10)")
 
 
@@ -52,18 +57,20 @@ def run(args: argparse.Namespace) -> int:
     from tracekit.analyze.load import load_study
 
     study = load_study(paths, reading.reading(args))
+    if args.baseline is not None:
+        study.tipping_points(args.baseline)  # a wrong name is told before anything is shown
     analyses = _device_analyses(study) if args.hta else {}
     if args.json:
         from tracekit.reports.envelope import envelope, study_tables
 
-        more: dict[str, object] = {"html": str(_write_html(study, html, question))} if html else {}
+        more: dict[str, object] = {"html": str(_write_html(study, html, args.baseline, question))} if html else {}
         if question is not None:
-            more |= _for_dataset(study, question)
+            more |= _for_dataset(study, question, args.baseline)
         if analyses:
             from tracekit.reports import hta
 
             more["hta"] = hta.rows(analyses)
-        tables = study_tables(study, args.top)
+        tables = study_tables(study, args.top, args.baseline)
         print(envelope("report", [str(p) for p in paths], study.findings, tables=tables, **more))
         return EXIT_OK
     from rich.console import Console
@@ -72,13 +79,14 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(highlight=False)
     if not args.quiet:
-        print_report(study, console, args.top, question)
+        print_report(study, console, args.top, args.baseline, question)
         if analyses:
             from tracekit.reports import hta
 
             console.print(*hta.blocks(analyses), sep="\n")
     if html:
-        console.print(f"HTML report: {_write_html(study, html, question)}", markup=False, soft_wrap=True)
+        written = _write_html(study, html, args.baseline, question)
+        console.print(f"HTML report: {written}", markup=False, soft_wrap=True)
     return EXIT_OK
 
 
@@ -106,14 +114,14 @@ def _inputs(args: argparse.Namespace) -> tuple[list[Path], Path | None]:
     return paths, Path(html) if html else beside / "report.html"
 
 
-def _for_dataset(study: Study, question: Question) -> dict[str, Any]:
+def _for_dataset(study: Study, question: Question, baseline: str | None) -> dict[str, Any]:
     from tracekit.analyze.recommend import answer
     from tracekit.reports.recommendation import facts
 
-    return facts(study, answer(study, question), study.tipping_points())
+    return facts(study, answer(study, question), study.tipping_points(baseline))
 
 
-def _write_html(study: Study, path: Path, question: Question | None) -> Path:
+def _write_html(study: Study, path: Path, baseline: str | None, question: Question | None) -> Path:
     from tracekit.reports.html import write_html
 
-    return write_html(study, path, dataset=question)
+    return write_html(study, path, baseline, question)
