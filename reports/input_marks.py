@@ -39,7 +39,7 @@ def layers(marks: Marks, x: alt.X, above: float) -> list[alt.Chart]:
     for row, (length, label) in enumerate(marks):
         base = alt.Chart(alt.InlineData(values=[{"length": length, "label": label}])).encode(x=x)
         top = alt.value(-above - ROW * row - 10)
-        line = base.mark_rule(strokeDash=[3, 3], color="currentColor", opacity=0.5)
+        line = base.mark_rule(strokeDash=[3, 3], color="currentColor", opacity=0.4)
         text = base.mark_text(align="right", dx=-4, color="currentColor", fontSize=12)
         found += [line.encode(y=top, y2=alt.value("height")), text.encode(y=top, text="label:N")]
     return found
