@@ -5,14 +5,20 @@ where nothing was measured is not, so each draw also takes one of the possible w
 the draws hold both. (Bayesian model averaging with equal weights: Hoeting et al. 1999; no way is preferred, since the
 measured lengths cannot tell them apart.) All draws but the estimate:
 
-between     the line in log-log, moved by a random share of what `crossing` takes for possible towards the parabola
-            through either neighbour; where the curve looks padded to whole windows, the cost of a window more or less
-beyond      from the last measured cost on, a third each: as a + b n + c n^2 (non-negative, fitted to all lengths), as
-            the power law of the last two lengths, as that of the last three
-below       from the first measured cost down: as the polynomial, as the power law of the first two lengths, or not at
-            all, for overhead does not shrink
+between     the line in log-log, moved by a random share of BEYOND times the way to the parabola through either
+            neighbour; where the curve looks padded to whole windows (`crossing.padding`), by a window more or less
+beyond      from the last cost on, a third each: as a + b n + c n^2 (non-negative) of the last three lengths, as that
+            of all, as the power law of the last two
+below       from the first cost down: as the polynomial of the first three, as the power law of the first two, or flat,
+            for overhead does not shrink
+with two    beyond them as a + b n, as their power law, or as a + c n^2, which two lengths cannot tell apart; between
+            them from the line towards the first or the last of these
 
-The estimate goes along the line, and outside the range by the mean of the ways in log cost.
+And everywhere but at the measured lengths RESIDUE, which makes no exponent surer than to 0.03.
+
+The estimate is the line, and outside the range the polynomial of the three lengths nearest: the work of a transformer
+is such a sum. Something that begins to matter only beyond the measured range is in no interval.
+benchmarks/extrapolation.py measures how often the interval holds the truth, and chose the ways.
 """
 
 from __future__ import annotations
@@ -23,12 +29,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .crossing import BEYOND, TAIL, WITHIN, padding
+from .crossing import TAIL, WITHIN, padding
 from .polynomials import nonnegative_fits
 from .resample import Floats
 
 MEASURED, INTERPOLATED, EXTRAPOLATED, UNKNOWN = "measured", "interpolated", "extrapolated", "unknown"
-STEEPEST = 3.0  # exponent: no step of a model grows faster than n^2, though a cache that overflows can look so
+STEEPEST = 2.5  # exponent: no part of a model grows faster than n^2, but where a cache overflows it may look so
+BEYOND = 2.0  # how far off the line, by the parabola's distance from it: a kink may be three times as far
+RESIDUE = 0.02  # standard deviation of what no way knows, per doubling: other kernels, blocks, places in memory
 SAME = 1e-9  # relative difference of two lengths that are one
 _BLOCK = 2048  # lengths worked on at once: bounds the memory beside the result
 
@@ -52,8 +60,10 @@ class Prediction:
     kind: NDArray[np.str_]
 
 
-def predict(lengths: Floats, logs: Floats, at: Floats, seed: int = 0) -> Prediction:
+def predict(lengths: Floats, logs: Floats, at: Floats, seed: int = 0, constant: float = 0.0) -> Prediction:
     """The cost at each length of `at` (K,).
+
+    `constant` is a part of the cost known not to grow (the bytes of parameters): the ways are those of the rest.
 
     lengths (L,) ascend; logs (1 + D, L) are log costs, row 0 the estimate, the others draws (D >= 1; of an exact curve
     they are all the same: `resample.draw_curve`). Raises ValueError on other shapes.
@@ -61,6 +71,10 @@ def predict(lengths: Floats, logs: Floats, at: Floats, seed: int = 0) -> Predict
     if not len(lengths) or logs.ndim != 2 or logs.shape[1] != len(lengths) or len(logs) < 2:
         raise ValueError("predict: logs are (1 + draws, lengths), with at least one length and one draw")
     at = np.asarray(at, dtype=np.float64)
+    if 0 < constant < np.exp(logs.min()):
+        logs = logs + np.log1p(-constant * np.exp(-logs))
+    else:
+        constant = 0.0
     order = np.argsort(at, kind="stable")
     drawn = np.empty((len(at), len(logs))).T  # a length's draws lie side by side
     lo, hi = np.empty((2, len(at)))
@@ -69,6 +83,8 @@ def predict(lengths: Floats, logs: Floats, at: Floats, seed: int = 0) -> Predict
     for start in range(0, len(at), _BLOCK):
         part = order[start : start + _BLOCK]
         block = np.ascontiguousarray(_block(lengths, logs, at[part], chance, flat).T)
+        if constant:
+            np.logaddexp(block, np.log(constant), out=block)
         low, high = np.quantile(block[:, 1:], [TAIL, 1 - TAIL], axis=1)
         lo[part], hi[part] = np.fmin(low, block[:, 0]), np.fmax(high, block[:, 0])
         drawn.T[part] = block
@@ -78,27 +94,35 @@ def predict(lengths: Floats, logs: Floats, at: Floats, seed: int = 0) -> Predict
 
 def kinds(lengths: Floats, at: Floats) -> NDArray[np.str_]:
     """What each length of `at` would be: measured, interpolated, extrapolated or unknown."""
-    near = lengths[np.argmin(np.abs(lengths[None] - at[:, None]), axis=1)]
+    near = _nearest(lengths, at)
     inside = (at > lengths[0]) & (at < lengths[-1])
     found = np.where(inside, INTERPOLATED, EXTRAPOLATED if len(lengths) > 1 else UNKNOWN)
     return np.where(np.abs(near - at) <= SAME * at, MEASURED, found)
 
 
+def _nearest(lengths: Floats, at: Floats) -> Floats:
+    """The measured length nearest to each of `at`, by their ratio."""
+    near: Floats = lengths[np.argmin(np.abs(np.log(lengths)[None] - np.log(at)[:, None]), axis=1)]
+    return near
+
+
 @dataclass(frozen=True)
 class _Chance:
-    """What each draw takes by chance, the same for all lengths: row 0, the estimate, takes nothing."""
+    """What each draw takes by chance, the same for all lengths: row 0, the estimate, takes none."""
 
     way: NDArray[np.int64]  # (R,) which way
     share: Floats  # (R,) 0..1: how far towards it
     shift: Floats  # (R,) -1..1: part of a window
+    residue: Floats  # (R,) standard normal
 
     @classmethod
     def draw(cls, rows: int, seed: int) -> _Chance:
         rng = np.random.default_rng([seed, rows])
-        way = rng.permutation(np.arange(rows - 1) % 6)
+        way = rng.permutation(np.arange(rows - 1) % 6)  # two ways between, three outside
         share, shift = rng.uniform(0, 1, rows), rng.uniform(-1, 1, rows)
-        share[0] = shift[0] = 0.0
-        return cls(np.concatenate([[-1], way]), share, shift)
+        residue = rng.standard_normal(rows)
+        share[0] = shift[0] = residue[0] = 0.0
+        return cls(np.concatenate([[-1], way]), share, shift, residue)
 
 
 def _block(lengths: Floats, logs: Floats, at: Floats, chance: _Chance, flat: float) -> Floats:
@@ -116,7 +140,8 @@ def _block(lengths: Floats, logs: Floats, at: Floats, chance: _Chance, flat: flo
         moved = above + chance.shift[:, None] * WITHIN * flat if flat else above[None]
         ways = _UP if len(lengths) > 2 else _UP_OF_TWO
         parts.append(_outside(lengths, logs, np.maximum(moved, lengths[-1]), chance, ways))
-    return np.hstack(parts)
+    away = np.abs(np.log2(at / _nearest(lengths, at)))
+    return np.hstack(parts) + RESIDUE * chance.residue[:, None] * away
 
 
 def _between(lengths: Floats, logs: Floats, at: Floats, chance: _Chance, flat: float) -> Floats:
@@ -126,6 +151,10 @@ def _between(lengths: Floats, logs: Floats, at: Floats, chance: _Chance, flat: f
     found = logs @ line.T
     for number, third in enumerate((-1, 2)):
         rows = chance.way % 2 == number
+        if len(lengths) == 2:
+            off_line = _straight(lengths, logs[rows], at, number + 1) - found[rows]
+            found[rows] += chance.share[rows, None] * off_line
+            continue
         off = BEYOND * (_through(lengths, at, left, third) - line)
         found[rows] += chance.share[rows, None] * (logs[rows] @ off.T)
     padded = (lengths[left] >= flat) if flat else np.zeros(len(at), dtype=np.bool_)
@@ -155,6 +184,15 @@ def _through(lengths: Floats, at: Floats, left: NDArray[np.intp], third: int | N
     return matrix
 
 
+def _straight(lengths: Floats, logs: Floats, at: Floats, power: int) -> Floats:
+    """Between two lengths as a + b n^power."""
+    low, high = lengths**power
+    part = (at**power - low) / (high - low)
+    with np.errstate(divide="ignore"):
+        found: Floats = np.logaddexp(logs[:, :1] + np.log(1 - part), logs[:, 1:] + np.log(part))
+    return found
+
+
 def _stepped(lengths: Floats, logs: Floats, at: Floats, left: NDArray[np.intp], shift: Floats) -> Floats:
     """The line, read `shift` (per row) further on, but within the two neighbours; measured lengths stay."""
     low, high = lengths[left], lengths[left + 1]
@@ -169,18 +207,29 @@ def _outside(lengths: Floats, logs: Floats, to: Floats, chance: _Chance, ways: S
     for number, way in enumerate(ways):
         rows = chance.way % len(ways) == number
         found[rows] = way(lengths, logs[rows], to[rows] if len(to) > 1 else to)
-    found[0] = np.mean([way(lengths, logs[:1], to[:1])[0] for way in ways], axis=0)
+    found[0] = ways[0](lengths, logs[:1], to[:1])[0]
     return logs[:, -1:] + found
 
 
-def _polynomial(lengths: Floats, logs: Floats, to: Floats) -> Floats:
-    """As a + b n + c n^2 (of two lengths: a + b n), which need not pass through the last length: its growth counts."""
-    scale = lengths.max()
-    costs = np.exp(logs - logs.max(axis=1, keepdims=True))
-    fits = nonnegative_fits(lengths / scale, costs, min(2, len(lengths) - 1))
-    last, then = (_value(fits, n / scale) for n in (lengths[-1:], to))
-    growth: Floats = np.log(np.maximum(then, 1e-300)) - np.log(np.maximum(last, 1e-300))
-    return growth
+def _polynomial(count: int = 0) -> Way:
+    """As a + b n + c n^2, fitted to the last `count` lengths (0: to all); what counts is its growth from the last on.
+
+    Of two lengths as a + b n, and as their power law where that is steeper.
+    """
+
+    def way(lengths: Floats, logs: Floats, to: Floats) -> Floats:
+        lengths, logs = lengths[-count:], logs[:, -count:]
+        scale = lengths.max()
+        costs = np.exp(logs - logs.max(axis=1, keepdims=True))
+        fits = nonnegative_fits(lengths / scale, costs, min(2, len(lengths) - 1))
+        last, then = (_value(fits, n / scale) for n in (lengths[-1:], to))
+        growth: Floats = np.log(np.maximum(then, 1e-300)) - np.log(np.maximum(last, 1e-300))
+        if len(lengths) == 2:
+            steep = exponents(lengths, logs)[:, None] > 1
+            return np.where(steep, _law(2)(lengths, logs, to), growth)
+        return growth
+
+    return way
 
 
 def _value(fits: Floats, n: Floats) -> Floats:
@@ -214,9 +263,10 @@ def _flat(lengths: Floats, logs: Floats, to: Floats) -> Floats:
     return np.zeros((len(logs), to.shape[1]))
 
 
-_UP: tuple[Way, ...] = (_polynomial, _law(2), _law(3))
-_UP_OF_TWO: tuple[Way, ...] = (_polynomial, _law(2), _late_square)
-_DOWN: tuple[Way, ...] = (_polynomial, _law(2), _flat)
+# The first way is the estimate's.
+_UP: tuple[Way, ...] = (_polynomial(3), _law(2), _polynomial())
+_UP_OF_TWO: tuple[Way, ...] = (_polynomial(), _law(2), _late_square)
+_DOWN: tuple[Way, ...] = (_polynomial(3), _law(2), _flat)
 
 
 def exponents(lengths: Floats, logs: Floats) -> Floats:

@@ -87,19 +87,22 @@ def draw(pair: Pair, draws: int, seed: int) -> Draws:
     return Draws(np.array(lengths, dtype=np.float64), baseline, efficient, pair.exact)
 
 
-def draw_curve(curve: Curve, draws: int, seed: int, exact: bool = False) -> tuple[Floats, Floats]:
+def draw_curve(
+    curve: Curve, draws: int, seed: int, exact: bool = False, doubt: Mapping[float, float] | None = None
+) -> tuple[Floats, Floats]:
     """`draws` draws of one curve alone: its lengths (L,), ascending, and log costs (1 + draws, L), row 0 the estimate.
 
     Lengths of one round have no known noise and are left out, unless costs are `exact`: then all rows are the same.
+    `doubt` is by length a log ratio by which its cost may be off beyond that.
     """
     known = [length for length in sorted(curve.rounds) if len(curve.rounds[length]) >= (1 if exact else 2)]
     logs = {length: {"curve": _medians(curve.rounds[length])} for length in known}
     typical = _typical(logs)
     drawn = np.empty((draws + 1, len(known)))
-    for i, parts in enumerate(logs.values()):
-        one = parts["curve"]
-        added = 0.0 if exact else scatter(one, typical["curve"], draws, np.random.default_rng([seed, i]))[:, 0]
-        drawn[:, i] = np.median(one) + added
+    for i, (length, parts) in enumerate(logs.items()):
+        one, rng = parts["curve"], np.random.default_rng([seed, i])
+        drawn[:, i] = np.median(one) + (0.0 if exact else scatter(one, typical["curve"], draws, rng)[:, 0])
+        drawn[1:, i] += (doubt or {}).get(length, 0.0) * rng.standard_normal(draws)
     return np.array(known, dtype=np.float64), drawn
 
 

@@ -12,12 +12,13 @@ import polars as pl
 from tracekit.points import Point
 from tracekit.safety import sanitize
 
-from . import curves, expected, reasons, recommend, tipping
+from . import curves, expected, reasons, recommend, scaling, tipping
 from .composition import composition
 from .dataset import Dataset
 from .expected import Question
 from .quality import Finding, Findings
 from .recommend import Recommendation
+from .scaling import At
 from .trace import Trace
 
 
@@ -107,6 +108,21 @@ class Study:
     def overtakes(self) -> pl.DataFrame:
         """From which length on attention costs more than the feed-forward, per curve; see `reasons.overtakes`."""
         return reasons.overtakes(self)
+
+    def scaling(self, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
+        """With which power of the length each curve and component grows; see `scaling.scaling`."""
+        return scaling.scaling(self, draws, seed)
+
+    def predictions(self, at: At, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
+        """What each curve and component costs at any lengths, extrapolated beyond its own; see `scaling.predictions`.
+
+        `at`: lengths for every curve, or by length unit: `{"tokens": [100_000], "seconds": [60]}`.
+        """
+        return scaling.predictions(self, at, draws, seed)
+
+    def memory_limits(self, seed: int = 0) -> pl.DataFrame:
+        """Up to which length each curve fits in this machine's memory; see `scaling.memory_limits`."""
+        return scaling.memory_limits(self, seed)
 
     def expected(self, dataset: Dataset | Question, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
         """Total time and peak memory of the user's inputs under each curve; see `expected.expected`.

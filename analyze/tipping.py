@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from tracekit.safety import sanitize
 from .composition import by_component
 from .crossing import Tipping, tipping_point
 from .doubts import doubt_size, doubts
-from .resample import Curve, Pair
+from .resample import Curve, Floats, Pair, draw_curve
 
 if TYPE_CHECKING:
     from .study import Study
@@ -196,6 +196,22 @@ def curve_of(series: Series, metric: Metric) -> Curve:
     return _curve(series, samples_of(series, metric))
 
 
+def curve_draws(series: Series, metric: Metric, draws: int, seed: int) -> tuple[Floats, Floats]:
+    """As `resample.draw_curve`, with what is doubtful at each length; lengths are not measured in turns."""
+    curve = curve_of(series, metric)
+    doubt = {} if metric.exact else {length: _doubt_alone(series, length, metric) for length in curve.rounds}
+    return draw_curve(curve, draws, seed, metric.exact, doubt)
+
+
+def _doubt_alone(series: Series, length: float, metric: Metric) -> float:
+    """By what log ratio a cost may be off beyond what its rounds tell, the machine's speed at the time included."""
+    points = series.at(length)
+    spread = max((metric.spread(point) for point in points), default=0.0)
+    return math.hypot(
+        max((metric.doubt(p, False) for p in points), default=0.0), spread, _slower(points, series.points)
+    )
+
+
 def _curve(series: Series, keyed: Mapping[float, Keyed]) -> Curve:
     """A curve; samples of one round are rounds of their own, since nothing else tells of noise."""
     rounds = {
@@ -208,7 +224,11 @@ def _curve(series: Series, keyed: Mapping[float, Keyed]) -> Curve:
 
 def machine_drift(efficient: Series, base: Series, length: float) -> float:
     """Log ratio of machine speed between two points, by the larger of the two works timed beside each round."""
-    sides = [[c for p in one.at(length) for c in p.calibration] for one in (efficient, base)]
+    return _slower(efficient.at(length), base.at(length))
+
+
+def _slower(points: Iterable[Point], others: Iterable[Point]) -> float:
+    sides = [[c for point in side for c in point.calibration] for side in (points, others)]
     if not all(sides):
         return 0.0
     kinds = [[statistics.median(getattr(c, kind) for c in side) for side in sides] for kind in ("matmul_ns", "copy_ns")]

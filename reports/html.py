@@ -11,16 +11,16 @@ from pathlib import Path
 from markupsafe import Markup
 
 import tracekit
-from tracekit.analyze.dataset import Dataset
-from tracekit.analyze.expected import Question
 from tracekit.analyze.recommend import answer
 from tracekit.analyze.study import Study
 from tracekit.analyze.trace import Trace
 from tracekit.components import PALETTE
 from tracekit.safety import atomic_write, sanitize
 
-from . import about, page_data
+from . import about, growth, page_data
+from .asked import NOTHING, Asked
 from .breakdown import device_time, host_time
+from .explanations import why
 from .matrix import NOTE, TITLE, matrix
 from .page import environment, json_block, policy_hash, static
 from .recommendation import marks, told
@@ -29,34 +29,31 @@ from .verdicts import sentences
 _SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "report.js")
 
 
-def write_html(
-    study: Study | Trace, path: Path | str, baseline: str | None = None, dataset: Dataset | Question | None = None
-) -> Path:
+def write_html(study: Study | Trace, path: Path | str, asked: Asked = NOTHING) -> Path:
     """Write the report of a study, or of one trace, to `path`, whole or not at all. Returns the path.
 
-    With `baseline`, every other model is compared with that one; with `dataset`, the lengths of the user's inputs, the
-    page says which model to use for them. Raises UsageError when `path` is a folder or a device,
-    and when `baseline` is no model of the study.
+    Raises UsageError when `path` is a folder or a device, and when the baseline asked for is no model of the study.
     """
     path = Path(path)
-    page = render(study, baseline, dataset).encode("utf-8", "backslashreplace")
+    page = render(study, asked).encode("utf-8", "backslashreplace")
     with atomic_write(path) as file:
         file.write(page)
     return path
 
 
-def render(study: Study | Trace, baseline: str | None = None, dataset: Dataset | Question | None = None) -> str:
-    """The whole page; `baseline` and `dataset` as for `write_html`."""
+def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
+    """The whole page."""
     if isinstance(study, Trace):
         study = Study.of(study)
     components = page_data.clean(study.components())
     bars = page_data.in_order(host_time(components), components["series"])
-    tipping = study.tipping_points(baseline)
-    found = answer(study, dataset) if dataset is not None else None
+    tipping = study.tipping_points(asked.baseline)
+    found = answer(study, asked.dataset) if asked.dataset is not None else None
     curves = page_data.curves(study, tipping, (found.unit, marks(found.question.dataset)) if found else None)
     operators = page_data.operator_rows(page_data.clean(study.operators()))
     scripts = [static(name) for name in _SCRIPTS]
     style = static("report.css") + _chip_style()
+    sections = [section for section in (growth.section(study, asked.at),) if section]
     failures = study.failures()
     verdicts, caveat = sentences(page_data.clean(study.latency()), tipping, study.throughput())
     context = {
@@ -65,7 +62,7 @@ def render(study: Study | Trace, baseline: str | None = None, dataset: Dataset |
         "policy": _policy(scripts, style),
         "style": Markup(style),
         "scripts": [Markup(script) for script in scripts],
-        "data": Markup(json_block(page_data.embedded(curves, bars, operators, components))),
+        "data": Markup(json_block(page_data.embedded(curves, sections, bars, operators, components))),
         "summary": about.summary(study.points),
         "inputs": told(study, found, tipping, every=True) if found else None,
         "verdicts": verdicts,
@@ -76,6 +73,8 @@ def render(study: Study | Trace, baseline: str | None = None, dataset: Dataset |
         "charts": {(curve["metric"], curve["unit"]): f"curve-{curve['id']}" for curve in curves},
         "notices": about.notices(failures, study.findings),
         "curves": curves,
+        "why": why(study, asked.baseline),
+        "sections": sections,
         "bars": bars.select("series", "length").n_unique(),
         "per": _per(bars["length_unit"].drop_nulls().unique().to_list()),
         "legend": [label for label in PALETTE if label in set(bars["label"])],

@@ -16,6 +16,7 @@ from tracekit.units import byte_size, duration, length_text, percent, significan
 
 from . import charts
 from .breakdown import WHOLE_TRACE
+from .figure import Section
 from .input_marks import Marks, said_of
 
 OPERATORS = 40  # rows of the operator table per curve, length and kind; the others are one row, so that sums stay true
@@ -150,7 +151,11 @@ def operator_rows(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def embedded(
-    found: Sequence[dict[str, Any]], bars: pl.DataFrame, operators: pl.DataFrame, components: pl.DataFrame
+    found: Sequence[dict[str, Any]],
+    sections: Sequence[Section],
+    bars: pl.DataFrame,
+    operators: pl.DataFrame,
+    components: pl.DataFrame,
 ) -> dict[str, Any]:
     """What the script reads: the specifications, and every table once, column by column."""
     # Curves of one unit share their scales. A unit is foreign text: the script finds its charts by number.
@@ -166,7 +171,8 @@ def embedded(
     beside = pl.col("host_ns").filter(pl.col("phase") == OUTSIDE).sum() > 0
     steps = components.group_by("series", "length", maintain_order=True).agg(pl.col("steps").max(), beside=beside)
     return {
-        "curves": {curve["id"]: curve["spec"] for curve in found},
+        "charts": {curve["id"]: curve["spec"] for curve in found}
+        | {figure.id: figure.spec for section in sections for figure in section.figures if figure.spec},
         "components": {"specs": specs, "table": table.to_dict(as_series=False)},
         "series": series.to_dict(as_series=False),
         "operators": operators.to_dict(as_series=False),

@@ -15,16 +15,18 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from tracekit.analyze.dataset import Dataset
-from tracekit.analyze.expected import Question
 from tracekit.analyze.quality import Finding
 from tracekit.analyze.recommend import answer
+from tracekit.analyze.scaling import At
 from tracekit.analyze.study import Study
 from tracekit.components import COLOURS, PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
+from . import growth
+from .asked import NOTHING, Asked
 from .breakdown import LAUNCHES, ONE_STEP, WHOLE_TRACE, by_phase, device_time, host_time
+from .explanations import why
 from .matrix import matrix
 from .matrix_text import matrix_block
 from .text_table import plain_table
@@ -36,35 +38,28 @@ _NAME = {80: 34, _WIDE: 60}
 _SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
-def render(
-    study: Study, width: int, top: int = 10, baseline: str | None = None, dataset: Dataset | Question | None = None
-) -> RenderableType:
+def render(study: Study, width: int, asked: Asked = NOTHING) -> RenderableType:
     """The whole report as one Rich renderable for a terminal of `width` columns.
 
-    With `baseline`, every other model is compared with that one; UsageError when it is no model of the study. With
-    `dataset`, the user's inputs, it says first which model to use for them.
+    Raises UsageError when the baseline asked for is no model of the study.
     """
     blocks: list[RenderableType | None] = [
         _headline(study),
-        *(your_data(study, answer(study, dataset), width, baseline) if dataset is not None else ()),
-        *_curves(study, width, baseline),
+        *(your_data(study, answer(study, asked.dataset), width, asked.baseline) if asked.dataset is not None else ()),
+        *_answer(study, width, asked.baseline),
+        *_curves(study, width),
+        *_growth(study, width, asked.at),
         *_breakdowns(study, width),
         *_phases(study),
-        *_operators(study, width, top),
+        *_operators(study, width, asked.top),
     ]
     blocks += [_device(study), _failures(study), findings_block(study.findings)]
     return Group(*(Padding(block, (0, 0, 1, 0)) for block in blocks if block is not None))
 
 
-def print_report(
-    study: Study,
-    console: Console,
-    top: int = 10,
-    baseline: str | None = None,
-    dataset: Dataset | Question | None = None,
-) -> None:
+def print_report(study: Study, console: Console, asked: Asked = NOTHING) -> None:
     """Print `render` to a console."""
-    console.print(render(study, console.width, top, baseline, dataset), soft_wrap=False)
+    console.print(render(study, console.width, asked), soft_wrap=False)
 
 
 def _text(value: object, style: str | Style = "", limit: int | None = 200) -> Text:
@@ -95,12 +90,20 @@ def _headline(study: Study) -> RenderableType:
     return Group(*lines)
 
 
-def _curves(study: Study, width: int, baseline: str | None) -> Iterator[RenderableType]:
+def _answer(study: Study, width: int, baseline: str | None) -> Iterator[RenderableType]:
+    """What to use from which length on, and why."""
+    if not study.latency().height:
+        return
+    yield _versus(study, baseline)
+    if found := matrix(study.tipping_points(baseline)):
+        yield matrix_block(found, width)
+    for title, texts in why(study, baseline):
+        yield Group(_text(title, "bold"), *(Padding(Text(text), (0, 0, 0, 2)) for text in texts))
+
+
+def _curves(study: Study, width: int) -> Iterator[RenderableType]:
     latency = study.latency()
     if latency.height:
-        yield _versus(study, baseline)
-        if found := matrix(study.tipping_points(baseline)):
-            yield matrix_block(found, width)
         note = "unprofiled runs; ± is half the interquartile range over the median"
         yield from _by_length("Latency (median)", latency, "median_ns", duration, note, width)
     first = study.first_token()
@@ -160,6 +163,18 @@ def _cell(row: dict[str, Any] | None, column: str, shown: Callable[[float], str]
 
 def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
     return (names[i : i + size] for i in range(0, len(names), size))
+
+
+def _growth(study: Study, width: int, at: At) -> Iterator[RenderableType]:
+    """How cost grows with length, and what it would be at `at`."""
+    for grid in growth.grids(study, at, width):
+        out = plain_table()
+        for number, name in enumerate(grid.head):
+            inner = 0 < number < len(grid.head) - 1  # the first column has names, the last may have words
+            out.add_column(Text(name), justify="right" if number else "left", no_wrap=inner, overflow="fold")
+        for row in grid.body:
+            out.add_row(*map(Text, row))
+        yield Group(_titled(grid.title, out), *(Text(note, style="dim") for note in grid.notes))
 
 
 # -- where the time goes

@@ -40,9 +40,10 @@ def sentences(
 ) -> tuple[list[Verdict], str]:
     """What to say of `study.latency()`, `tipping_points()` and `throughput()`, and what to bear in mind with it.
 
-    One sentence for each pair, over all metrics. Curves that have no baseline here, and are none, are compared with the
+    One sentence for each pair, over all metrics of the whole model. Curves that have no baseline here, and are none, are compared with the
     first by medians. In the order of the study.
     """
+    tipping = tipping.filter(pl.col("metric").is_in(list(_WORDS)))  # components are in the matrix
     told = {sanitize(name) for column in ("efficient", "baseline") for name in tipping[column]}
     others = [verdict for verdict in against_first(latency) if sanitize(verdict.series) not in told]
     pairs = tipping.partition_by(PAIR, maintain_order=True) if tipping.height else []
@@ -111,9 +112,10 @@ def _clause(row: Row, than: str, measured: bool) -> str:
         case "between":
             until = interval_text(row["until"], row["until_lo"], row["until_hi"], unit, row)
             return f"{better}{than} only {f'from {begins} ' if row['at'] is not None else ''}up to {until}"
+        case _ if not than:
+            return f"not resolved{what}: {sanitize(row['reason'], None)}"
         case _:
-            why = sanitize(row["reason"], None)
-            return f"neither {high} nor {worse}{than}, as far as this can tell: {why}"
+            return f"neither {high} nor {worse}{than}, as far as this can tell: {sanitize(row['reason'], None)}"
 
 
 def _equal(row: Row) -> bool:

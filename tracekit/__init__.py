@@ -15,6 +15,7 @@ _LAZY = {
     "load_dataset": "tracekit.analyze.dataset_file",
     "Study": "tracekit.analyze.study",
     "Trace": "tracekit.analyze.trace",
+    "Asked": "tracekit.reports.asked",
     "annotate": "tracekit.collect.annotate",
     "sweep": "tracekit.collect.sweep",
     "write_html": "tracekit.reports.html",
@@ -22,6 +23,7 @@ _LAZY = {
     "TracekitError": "tracekit.errors",
 }
 __all__ = [
+    "Asked",
     "Point",
     "Study",
     "Trace",
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from tracekit.collect.sweep import sweep
     from tracekit.errors import TracekitError
     from tracekit.points import Point
+    from tracekit.reports.asked import Asked
     from tracekit.reports.html import write_html
 
 

@@ -111,6 +111,16 @@ def test_a_crossing_near_the_end_of_the_range_leaves_the_interval_open() -> None
     assert found.hi < 256
 
 
+def test_never_is_not_said_where_a_median_is_better() -> None:
+    wild = (0.5, 5, 6, 0.6, 5, 0.9, 5.5, 4)
+    own = Curve({n: [[2.0 * n]] * 8 for n in LENGTHS})
+    base = Curve({n: [[n * (factor if n == 512 else 1.0)] for factor in wild] for n in LENGTHS})
+    found = tipping_point(Pair(own, base))
+    assert (found.verdict, found.reason) == ("not_resolved", "better at some measured lengths, but not surely")
+    calm = Curve({n: [[1.0 * n]] * 8 for n in LENGTHS})
+    assert tipping_point(Pair(own, calm)).verdict == "never"
+
+
 def test_noise_and_too_few_rounds_resolve_nothing() -> None:
     own, other = noisy(1e6, 0.1, 1), noisy(1e6, 0.1, 2)
     same = tipping_point(Pair(own[0], other[0]))

@@ -93,7 +93,7 @@ def test_tipping_points_are_told_and_marked(opened: Opened, report: str) -> None
         (f"{HOSTILE[0]} against bert", "never"),
         ("__proto__ against bert", "from"),
     ]
-    chart = page.locator("[data-curve=latency0]")
+    chart = page.locator("[data-chart=latency0]")
     names = chart.locator("svg .mark-text text", has_text="__proto__").filter(has_text=cells[1][1].split()[1])
     assert names.count() == 1
     top = "e => e.getBoundingClientRect().top"
@@ -156,7 +156,7 @@ def test_charts_and_table_share_one_choice(opened: Opened, report: str) -> None:
     assert (page.input_value("#series"), page.input_value("#length")) == ("__proto__", "128")
     wait_for_outline(page, "__proto__")
     assert "series=__proto__" in page.url
-    page.locator("[data-curve=latency0] svg .mark-symbol path[aria-label*='curve: bert']").first.click()
+    page.locator("[data-chart=latency0] svg .mark-symbol path[aria-label*='curve: bert']").first.click()
     assert page.inner_text("#chosen") == "of bert at 128 tokens"
     page.select_option("#length", "2,048")
     wait_for_outline(page, "bert")
@@ -167,7 +167,7 @@ def test_names_in_tooltips_are_text(opened: Opened, report: str) -> None:
     page = opened.open(report)
     tip = page.locator("#vg-tooltip-element")
     seen = ""
-    for chart in ("[data-curve=latency0]", "[data-curve=latency1]"):
+    for chart in ("[data-chart=latency0]", "[data-chart=latency1]"):
         marks = page.locator(f"{chart} svg .mark-symbol path[aria-label], {chart} svg .mark-rect path[aria-label]")
         for i in range(marks.count()):
             marks.nth(i).hover(force=True)

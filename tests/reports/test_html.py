@@ -144,7 +144,7 @@ def embedded(text: str) -> dict[str, Any]:
 
 def test_foreign_names_are_values_never_fields(hostile_page: str) -> None:
     data = embedded(hostile_page)
-    curves = [{key: value for key, value in spec.items() if key != "datasets"} for spec in data["curves"].values()]
+    curves = [{key: value for key, value in spec.items() if key != "datasets"} for spec in data["charts"].values()]
     specs = json.dumps([data["components"]["specs"], *curves])
     fields = set(re.findall(r'"field": "([^"]*)"', specs))
     values = {"value", "low", "high", "time", "rate", "share"}
@@ -164,7 +164,7 @@ def test_embedded_numbers_are_the_tables(hostile: Study, hostile_page: str) -> N
     assert (bars["rate"] * bars["length"] / 1e3).to_list() == pytest.approx(bars["time"].to_list())
     per_bar = bars.group_by("series", "length").agg(pl.col("share").sum())["share"]
     assert per_bar.to_list() == pytest.approx([1.0] * per_bar.len())
-    latencies = [spec for name, spec in data["curves"].items() if name.startswith("latency")]
+    latencies = [spec for name, spec in data["charts"].items() if name.startswith("latency")]
     drawn = [row["value"] for spec in latencies for rows in spec["datasets"].values() for row in rows]
     assert sorted(drawn) == pytest.approx(sorted((hostile.latency()["median_ns"] / 1e6).to_list()))
 
@@ -185,7 +185,7 @@ def test_tipping_points_are_marked_and_foreign_names_are_inert(tmp_path: Path, s
     links = {str(value) for _, name, value in parsed.attributes if name == "href"}
     assert "#curve-latency0" in links
     assert links <= {f"#{value}" for _, name, value in parsed.attributes if name == "id"}
-    spec = data["curves"]["latency0"]
+    spec = data["charts"]["latency0"]
     marks = [row for rows in spec["datasets"].values() for row in rows if "sentence" in row]
     assert len(marks) == 2 * len(HOSTILE)
     assert {mark["series"] for mark in marks} <= {row["series"] for rows in spec["datasets"].values() for row in rows}
@@ -264,7 +264,7 @@ def test_a_foreign_trace_is_worth_opening(tmp_path: Path) -> None:
     trace.write_text(json.dumps({"traceEvents": [span("aten::mm", 0, 10, "cpu_op"), launch, kernel]}))
     text = render(load_study([trace]))
     data = embedded(text)
-    assert data["curves"] == {}
+    assert data["charts"] == {}
     assert data["operators"]["name"] == ["aten::mm", "cudaLaunchKernel"]
     assert data["components"]["table"]["length_text"] == ["whole trace"]
     assert "no latency and no memory" in text

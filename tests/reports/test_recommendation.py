@@ -19,6 +19,7 @@ from tracekit.analyze.recommend import answer
 from tracekit.analyze.study import Study
 from tracekit.points import Identity, Point, Sample, Trial
 from tracekit.reports import charts, html, input_marks
+from tracekit.reports.asked import Asked
 from tracekit.reports.recommendation import Told, described, marks, told
 from tracekit.reports.terminal import print_report
 
@@ -176,7 +177,7 @@ def test_bars_have_no_marks(study: Study) -> None:
 
 def terminal(study: Study, width: int, dataset: Dataset | Question | None = None) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    print_report(study, console, dataset=dataset)
+    print_report(study, console, Asked(dataset=dataset))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -197,7 +198,7 @@ def test_names_are_hostile(tmp_path: Path, store_point: Store) -> None:
     study = load_study([tmp_path])
     data = of_lengths([128, 300], HOSTILE)
     text = terminal(study, 160, data)
-    page = html.render(study, dataset=data)
+    page = html.render(study, Asked(dataset=data))
     assert "\x1b" not in text + page
     assert "\u202e" not in text + page
     assert "<script>alert" not in page
@@ -205,7 +206,9 @@ def test_names_are_hostile(tmp_path: Path, store_point: Store) -> None:
 
 
 def test_the_page_has_a_section_for_it(study: Study, tmp_path: Path) -> None:
-    page = html.write_html(study, tmp_path / "r.html", dataset=of_lengths([200, 1500, 9000], "my.txt")).read_text()
+    page = html.write_html(
+        study, tmp_path / "r.html", Asked(dataset=of_lengths([200, 1500, 9000], "my.txt"))
+    ).read_text()
     assert '<section id="inputs">' in page
     assert "my.txt: 3 inputs of 200 to 9,000 tokens" in page
     assert page.count("longest 9,000") == 2  # beside either chart, and on none
@@ -219,5 +222,5 @@ def test_marks_are_on_charts_of_their_unit_only(study: Study, store_point: Store
         return Point(identity=identity, samples=samples(5))
 
     both = Study("s", study.traces, [mixed(length=200.0), mixed(length=400.0)])
-    page = html.render(both, dataset=replace(of_lengths([256]), unit="tokens"))
+    page = html.render(both, Asked(dataset=replace(of_lengths([256]), unit="tokens")))
     assert page.count("longest 256") == 2  # latency and memory of tokens

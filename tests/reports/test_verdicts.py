@@ -88,6 +88,8 @@ def test_one_sentence_for_all_metrics_of_a_pair() -> None:
         "faster than bert from 3,332 [2,511, 3,468] tokens on; higher in throughput from 2,900 [2,400, 3,100] tokens on; "
         "lighter in memory at every measured length (1.50 times)"
     )
+    unresolved = row(metric="memory", verdict="not_resolved", reason="several crossings")
+    assert said(latency, unresolved).endswith(" tokens on; not resolved in memory: several crossings")
     never = row(verdict="never")
     assert said(never, {**memory, "range_hi": 2048.0}).endswith(
         "at every measured length, 128 to 2,048 tokens (1.50 times)"
