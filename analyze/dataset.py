@@ -15,7 +15,7 @@ from tracekit.errors import UsageError
 QUANTILES = (0.05, 0.5, 0.95)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Distinct input lengths, ascending, and how many inputs have each.
 

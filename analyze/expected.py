@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +21,10 @@ from tracekit.safety import sanitize
 
 from .crossing import TAIL
 from .dataset import Dataset, of_lengths
-from .joint import Drawn, draw_jointly
+from .joint import draw_jointly
 from .predict import EXTRAPOLATED, UNKNOWN, predict
 from .resample import Floats
-from .tipping import METRICS, Metric, Series, machine_drift, samples_of, series_of
+from .tipping import METRICS, Series, machine_drift, samples_of, series_of
 
 if TYPE_CHECKING:
     from .study import Study
@@ -133,15 +133,16 @@ def _one_of(values: Sequence[str], asked: str | None, what: str, default: str | 
 
 def costs(curves: Sequence[Series], metric: str, dataset: Dataset, draws: int = 1000, seed: int = 0) -> list[Costs]:
     """Each curve at the lengths of the dataset (of all: thin it before)."""
-    exact = metric == "memory"
-    samples = [samples_of(one, METRICS[metric]) for one in curves]
+    measured = METRICS[metric]
+    exact = measured.exact
+
+    def doubt(one: int, length: float, took_turns: bool) -> float:
+        return max((measured.doubt(point, took_turns) for point in curves[one].at(length)), default=0.0)
 
     def drift(one: int, other: int, length: float) -> float:
         return machine_drift(curves[one], curves[other], length)
 
-    drawn = draw_jointly(samples, draws, seed, drift, exact)
-    if not exact:
-        drawn = _doubted(curves, METRICS[metric], drawn, seed)
+    drawn = draw_jointly([samples_of(one, measured) for one in curves], draws, seed, doubt, drift, exact)
     at = dataset.lengths
     found = []
     for number, (series, one) in enumerate(zip(curves, drawn, strict=True)):
@@ -156,23 +157,6 @@ def costs(curves: Sequence[Series], metric: str, dataset: Dataset, draws: int = 
         logs[:, at >= _fails_from(series)] = np.inf
         found.append(Costs(series, logs, outside, span, one.noisy or exact, one.apart and not exact))
     return found
-
-
-def _doubted(curves: Sequence[Series], metric: Metric, drawn: Sequence[Drawn], seed: int) -> list[Drawn]:
-    """The draws, wider by what is doubtful: what touches all curves of a length alike moves them together."""
-    logs = [one.logs.copy() for one in drawn]
-    for length in sorted({float(n) for one in drawn for n in one.lengths}):
-        rng = np.random.default_rng([seed, int(length * 1000)])
-        columns = {k: np.flatnonzero(one.lengths == length) for k, one in enumerate(drawn) if length in one.lengths}
-        doubts = {
-            k: max((metric.doubt(p, not drawn[k].apart) for p in curves[k].at(length)), default=0.0) for k in columns
-        }
-        alike = min(doubts.values())
-        common = alike * rng.standard_normal(len(logs[0]) - 1)
-        for k, column in columns.items():
-            own = (doubts[k] - alike) * rng.standard_normal(len(common))
-            logs[k][1:, column] += (common + own)[:, None]
-    return [replace(one, logs=log) for one, log in zip(drawn, logs, strict=True)]
 
 
 def _fails_from(series: Series) -> float:

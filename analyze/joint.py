@@ -7,6 +7,7 @@ all alike, cancels in every difference.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from .resample import Floats, scale, scatter
 
 Key = tuple[str, int]  # sweep and round; a sweep without a name has no other curve in it
 Samples = Mapping[float, Mapping[Key, Sequence[float]]]  # of one curve, by length and round
+Doubt = Callable[[int, float, bool], float]  # log ratio by which a curve may be off at a length; whether it took turns
 Drift = Callable[[int, int, float], float]  # log ratio of machine speeds by which two curves are off at a length
 
 
@@ -43,9 +45,17 @@ class _Group:
 
 
 def draw_jointly(
-    curves: Sequence[Samples], draws: int, seed: int, drift: Drift | None = None, exact: bool = False
+    curves: Sequence[Samples],
+    draws: int,
+    seed: int,
+    doubt: Doubt | None = None,
+    drift: Drift | None = None,
+    exact: bool = False,
 ) -> list[Drawn]:
     """`draws` draws of each curve. `exact`: costs have no noise, and all rows are the same.
+
+    `doubt` is beyond what the rounds tell, and a draw moves all lengths of a curve by it alike, so that sums do not
+    average it out. Curves that took turns share the doubt of the first of them, and differ by the rest.
 
     A length of a single sample has no known noise and is left out, unless the curve has no others.
     """
@@ -55,16 +65,21 @@ def draw_jointly(
     found: list[dict[float, Floats]] = [{} for _ in curves]
     typical = _typical(groups)
     leaders: dict[float, int] = {}
+    chance = np.random.default_rng([seed, len(curves)]).standard_normal((len(curves), draws))
     for number, group in enumerate(groups):
-        rng = np.random.default_rng([seed, number])
-        first, leader = group.members[0], leaders.setdefault(group.length, group.members[0])
+        length, first = group.length, group.members[0]
         drawn = np.repeat(np.median(group.logs, axis=0)[None], draws + 1, axis=0)
         if noisy[first]:
-            drawn += scatter(group.logs, typical[group.members], draws, rng)
-            off = drift(leader, first, group.length) if drift and leader != first else 0.0
-            drawn[1:, 0] += off * rng.standard_normal(draws)
+            drawn += scatter(group.logs, typical[group.members], draws, np.random.default_rng([seed, number]))
         for column, member in enumerate(group.members, 1):
-            found[member][group.length] = drawn[:, 0] + (drawn[:, column] if len(group.members) > 1 else 0.0)
+            found[member][length] = drawn[:, 0] + (drawn[:, column] if len(group.members) > 1 else 0.0)
+        if not exact:
+            turns = len(group.members) > 1
+            doubts = [doubt(member, length, turns) if doubt else 0.0 for member in group.members]
+            leader = leaders.setdefault(length, first)
+            level = math.hypot(doubts[0], drift(leader, first, length) if drift and leader != first else 0.0)
+            for one, member in zip(doubts, group.members, strict=True):
+                found[member][length][1:] += level * chance[first] + (one - doubts[0]) * chance[member]
     alone = {group.members[0] for group in groups if len(group.members) == 1}
     return [_drawn(one, draws, noisy[k], k in alone) for k, one in enumerate(found)]
 

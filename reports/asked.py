@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """`baseline`: compare every other model with it. `at`: lengths at which to predict costs. `inputs`: the lengths of
-    the user's own, or a question about them. `top`: operators to list.
+    """`baseline`: compare every other model with it; `at`: lengths at which to predict; `top`: operators to list.
+
+    `dataset`: the lengths of the user's inputs, or a question about them: say which model to use for them.
     """
 
     baseline: str | None = None
     at: At = ()
-    inputs: Dataset | Question | None = None
     top: int = 10
+    dataset: Dataset | Question | None = None
 
 
 NOTHING = Asked()

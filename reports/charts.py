@@ -21,8 +21,8 @@ from tracekit.components import PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import length_text
 
-from . import markers, quantiles
-from .quantiles import Marks
+from . import input_marks, markers
+from .input_marks import Marks
 
 _Chart = TypeVar("_Chart", alt.Chart, alt.LayerChart)
 
@@ -40,44 +40,41 @@ _PLAIN_AXIS: dict[str, Any] = {"gridOpacity": 0.2, "domain": False, "ticks": Fal
 
 
 def latency(
-    table: pl.DataFrame,
-    names: Sequence[str] | None = None,
-    crossings: pl.DataFrame | None = None,
-    inputs: Marks = (),
+    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None, marks: Marks = ()
 ) -> alt.LayerChart:
     """Median latency with its quartile band against length, from `study.latency()`.
 
     `names`: all curves of the study in order, so that a curve has one colour in every chart. `crossings`: rows of
-    `study.tipping_points()`, of which those by this metric and in this unit of length are marked. `inputs`: lengths of
-    the user's own to mark; see `quantiles`.
+    `study.tipping_points()`, of which those by this metric and in this unit of length are marked. `marks`: lengths of
+    the user's inputs to mark; see `input_marks`.
     """
     milli = table.with_columns(value=pl.col("median_ns") / 1e6, low=pl.col("lo_ns") / 1e6, high=pl.col("hi_ns") / 1e6)
-    what = "Median latency of one step against input length"
-    return curve(milli, "latency (ms)", what, names, _by("latency", crossings), inputs)
+    shown = _by("latency", crossings)
+    return curve(milli, "latency (ms)", "Median latency of one step against input length", names, shown, marks)
 
 
 def memory(
-    table: pl.DataFrame,
-    names: Sequence[str] | None = None,
-    crossings: pl.DataFrame | None = None,
-    inputs: Marks = (),
+    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None, marks: Marks = ()
 ) -> alt.LayerChart:
-    """Peak memory against length, from `study.peak_memory()`; the others as for `latency`."""
+    """Peak memory against length, from `study.peak_memory()`; the rest as for `latency`."""
     table = table.with_columns(value=pl.col("peak_bytes") / (1 << 20))
-    what = "Peak memory of one step against input length"
-    return curve(table, "peak memory (MiB)", what, names, _by("memory", crossings), inputs)
+    shown = _by("memory", crossings)
+    return curve(table, "peak memory (MiB)", "Peak memory of one step against input length", names, shown, marks)
 
 
 def throughput(
-    table: pl.DataFrame,
-    names: Sequence[str] | None = None,
-    crossings: pl.DataFrame | None = None,
-    inputs: Marks = (),
+    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None, marks: Marks = ()
 ) -> alt.LayerChart:
-    """Inputs per second at the best batch, from `study.throughput()`; the others as for `latency`."""
+    """Inputs per second at the best batch, from `study.throughput()`; the rest as for `latency`."""
     table = table.with_columns(value=pl.col("samples_per_s"))
-    what = "Throughput at the best batch size against input length"
-    return curve(table, "inputs per second", what, names, _by("throughput", crossings), inputs)
+    return curve(
+        table,
+        "inputs per second",
+        "Throughput at the best batch size against input length",
+        names,
+        _by("throughput", crossings),
+        marks,
+    )
 
 
 def _by(metric: str, crossings: pl.DataFrame | None) -> pl.DataFrame | None:
@@ -90,14 +87,14 @@ def curve(
     description: str,
     names: Sequence[str] | None = None,
     crossings: pl.DataFrame | None = None,
-    inputs: Marks = (),
+    marks: Marks = (),
 ) -> alt.LayerChart:
     """The column `value` against `length`, one curve per `series`; `low` and `high`, where present, bound a band.
 
     Both axes are logarithmic: a power of the length is a straight line. With one length there is no curve to draw, and
-    the values stand side by side as bars. `crossings`: tipping points to mark; see `markers`. `inputs`: lengths to
-    mark, where they lie within the range or near it; see `quantiles`. A column `doubt` (`marks.marked`), where present,
-    tells what to doubt about a value: it is drawn hollow, and says so when pointed at.
+    the values stand side by side as bars. `crossings`: tipping points to mark; see `markers`. `marks`: lengths to
+    mark; see `input_marks`. A column `doubt` (`marks.marked`), where present, tells what to doubt about a value: it is
+    drawn hollow, and says so when pointed at.
     """
     names = list(names or table["series"].unique(maintain_order=True))
     band = ("low", "high") if "high" in table.columns else ()
@@ -112,12 +109,12 @@ def curve(
     x, y, axis = _log_axes(rows, title, unit, lengths)
     colour, shape, dash = _styles(names)
     marked = _marked(crossings, table, lengths)
-    shown = quantiles.near(inputs, lengths)
+    inputs = input_marks.near(marks, lengths)
     legend = alt.Legend(
         title=None,
         orient="top",
         symbolSize=90,
-        offset=18 + markers.height(marked) + quantiles.height(shown),
+        offset=18 + markers.height(marked) + input_marks.ROW * len(inputs),
         values=[n for n in names if n in set(rows["series"])],
     )
     quiet = alt.Color("series:N", scale=colour, legend=None)
@@ -142,7 +139,7 @@ def curve(
     if band:
         low, high = alt.Y("low:Q", title=title, **axis), alt.Y2("high:Q")
         layers.insert(0, base.mark_area(opacity=0.15).encode(color=quiet, y=low, y2=high))
-    layers = [*quantiles.layers(shown, x, markers.height(marked)), *layers, *markers.layers(marked, colour, shape)]
+    layers = [*input_marks.layers(inputs, x, markers.height(marked)), *layers, *markers.layers(marked, colour, shape)]
     both: alt.LayerChart = alt.LayerChart(layer=layers).resolve_legend(color="independent", shape="independent")
     return _finished(both, 300, f"{description}, both axes logarithmic")
 

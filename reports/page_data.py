@@ -18,8 +18,8 @@ from tracekit.units import byte_size, duration, length_text, percent, significan
 from . import charts
 from .breakdown import WHOLE_TRACE
 from .figure import Section
+from .input_marks import Marks, said_of
 from .marks import clause, legend, marked
-from .quantiles import Marks, said_of
 
 OPERATORS = 40  # rows of the operator table per curve, length and kind; the others are one row, so that sums stay true
 MISSING = "-"
@@ -91,11 +91,11 @@ def curves(study: Study, tipping: pl.DataFrame, inputs: tuple[str, Marks] | None
         several = table["length_unit"].n_unique() > 1
         for number, ((unit,), group) in enumerate(table.group_by("length_unit", maintain_order=True)):
             title = f"{kind.title} ({sanitize(unit)} of input)" if several else kind.title
-            shown = inputs[1] if inputs and inputs[0] == unit else ()
-            note = f"{_note(kind, group)}{said_of(shown, group)}"
-            chart = {"id": f"{kind.key}{number}", "title": title, "note": note}
+            chart = {"id": f"{kind.key}{number}", "title": title, "note": _note(kind, group)}
+            marks = inputs[1] if inputs and inputs[0] == unit else ()
+            chart["note"] += said_of(marks, group["length"].unique().sort().to_list())
             chart |= {"metric": kind.key, "unit": sanitize(unit), "doubts": legend(group)}
-            spec = kind.chart(group, names, crossings, shown).to_dict()
+            spec = kind.chart(group, names, crossings, marks).to_dict()
             found.append({**chart, "spec": spec, **_by_length(group, str(unit), kind, failed)})
     return found
 

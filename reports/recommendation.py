@@ -31,6 +31,7 @@ _MODES = {
 }
 _TIMES = {"latency": "total time", "throughput": "at the best batch"}  # columns
 _SPARE = ("an input", "peak (95%)", "of their length")
+PEAKS = "peak: memory of one step at the longest input, and at the one that 95% do not exceed"
 _ENOUGH = 0.001  # share of inputs below which nobody needs to hear that they were not measured
 
 
@@ -195,7 +196,7 @@ def _caveats(study: Study, found: Answer) -> Iterator[str]:
     if found.apart and said.metric == "latency":
         yield "not all of these took turns, round by round: what the machine did meanwhile is in the difference"
     if any(finding.code == "busy_machine" for finding in study.findings):
-        yield "the machine was busy while some of this was measured: times are too long"
+        yield "the machine was busy while some of this was measured: times may be too long, and the intervals say so"
     mode = found.expected["mode"][0]
     if mode in _MODES:
         yield _MODES[mode]

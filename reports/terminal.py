@@ -30,13 +30,13 @@ from .explanations import why
 from .marks import legend, marked
 from .matrix import matrix
 from .matrix_text import matrix_block
-from .recommendation import shares, told
+from .recommendation import shares
 from .text_table import plain_table
 from .verdicts import hint, sentences
+from .your_data import your_data
 
 _WIDE = 120  # columns from which tables show more than one figure a cell
 _NAME = {80: 34, _WIDE: 60}
-_PEAKS = "peak: memory of one step at the longest input, and at the one that 95% do not exceed"
 _SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _DOUBT_STYLE = "yellow"
 
@@ -46,7 +46,7 @@ def render(study: Study, width: int, asked: Asked = NOTHING) -> RenderableType:
 
     Raises UsageError when the baseline asked for is no model of the study.
     """
-    found = answer(study, asked.inputs) if asked.inputs is not None else None
+    found = answer(study, asked.dataset) if asked.dataset is not None else None
     blocks: list[RenderableType | None] = [
         _headline(study),
         *(your_data(study, found, width, asked.baseline) if found else ()),
@@ -64,12 +64,6 @@ def render(study: Study, width: int, asked: Asked = NOTHING) -> RenderableType:
 def print_report(study: Study, console: Console, asked: Asked = NOTHING) -> None:
     """Print `render` to a console."""
     console.print(render(study, console.width, asked), soft_wrap=False)
-
-
-def print_recommendation(study: Study, found: Answer, console: Console) -> None:
-    """Print which model to use, and why."""
-    for block in your_data(study, found, console.width):
-        console.print(Padding(block, (0, 0, 1, 0)))
 
 
 def _text(value: object, style: str | Style = "", limit: int | None = 200) -> Text:
@@ -196,36 +190,11 @@ def _growth(study: Study, width: int, at: At) -> Iterator[RenderableType]:
     for grid in growth.grids(study, at, width):
         out = plain_table()
         for number, name in enumerate(grid.head):
-            inner = width >= 80 and 0 < number < len(grid.head) - 1  # the first has names, the last may have words
+            inner = 0 < number < len(grid.head) - 1  # the first column has names, the last may have words
             out.add_column(Text(name), justify="right" if number else "left", no_wrap=inner, overflow="fold")
         for row in grid.body:
             out.add_row(*map(Text, row))
         yield Group(_titled(grid.title, out), *(Text(note, style="dim") for note in grid.notes))
-
-
-# -- the user's own inputs
-
-
-def your_data(study: Study, found: Answer, width: int, baseline: str | None = None) -> Iterator[RenderableType]:
-    """Which model to use for the user's inputs; what each one costs; for how many of them which is better."""
-    text = told(study, found, study.tipping_points(baseline))
-    yield Group(Text(text.headline, "bold"), *map(Text, text.details))
-    few = () if width >= _WIDE else text.spare
-    yield _titled(f"For your data: {text.inputs}", _plain(*text.curves, few), _PEAKS)
-    if text.shares[1]:
-        yield _titled(text.shares_title, _plain(*text.shares, few), text.shares_note)
-    yield Group(*(Text(line, "dim") for line in text.caveats))
-
-
-def _plain(head: Sequence[str], body: Sequence[Sequence[str]], without: Sequence[str]) -> Table:
-    """A table of text that is safe already, without some of its columns."""
-    out = plain_table()
-    kept = [i for i, name in enumerate(head) if name not in without]
-    for i in kept:
-        out.add_column(Text(head[i]), justify="left" if i == 0 else "right")
-    for row in body:
-        out.add_row(*(Text(row[i]) for i in kept))
-    return out
 
 
 # -- where the time goes

@@ -18,7 +18,7 @@ from tracekit.analyze.load import load_study
 from tracekit.analyze.recommend import answer
 from tracekit.analyze.study import Study
 from tracekit.points import Identity, Point, Sample, Trial
-from tracekit.reports import charts, html, quantiles
+from tracekit.reports import charts, html, input_marks
 from tracekit.reports.asked import Asked
 from tracekit.reports.recommendation import Told, described, marks, told
 from tracekit.reports.terminal import print_report
@@ -64,7 +64,9 @@ def test_use(study: Study) -> None:
     (row,) = text.shares[1]
     assert row[:3] == ["longformer", "bert", "from 400 on"]
     assert (row[3], row[4]) == ("25.0%", "68.2%")
-    assert len(say(study, of_lengths([200]), every=True).shares[1]) == 2  # memory too
+    every = say(study, of_lengths([200]), every=True).shares
+    assert every[0][2] == "by"
+    assert {row[2] for row in every[1]} >= {"latency", "memory"}
 
 
 def test_a_mix(study: Study) -> None:
@@ -147,9 +149,10 @@ def test_marks_of_equal_quantiles_are_one() -> None:
 def test_marks_stand_in_rows_of_their_own_and_only_where_the_chart_is(study: Study) -> None:
     table = study.latency()
     shown = [(100.0, "5% 100"), (130.0, HOSTILE), (131.0, "95% 131"), (2500.0, "near"), (9000.0, "longest 9,000")]
-    assert quantiles.said_of(shown, table) == " Outside of the chart, of your inputs: 5% 100, longest 9,000."
-    assert quantiles.said_of(shown[1:4], table) == ""
-    spec = charts.latency(table, inputs=shown).to_dict()
+    lengths = [128.0, 256.0, 2048.0]
+    assert input_marks.said_of(shown, lengths) == " Outside of the chart, of your inputs: 5% 100, longest 9,000."
+    assert input_marks.said_of(shown[1:4], lengths) == ""
+    spec = charts.latency(table, marks=shown).to_dict()
     texts = [layer for layer in spec["layer"] if layer["mark"]["type"] == "text"]
     rules = [layer for layer in spec["layer"] if layer["mark"]["type"] == "rule"]
     heights = [layer["encoding"]["y"]["value"] for layer in texts]
@@ -165,16 +168,16 @@ def test_marks_stand_in_rows_of_their_own_and_only_where_the_chart_is(study: Stu
 
 def test_bars_have_no_marks(study: Study) -> None:
     table = study.latency().filter(pl.col("length") == 128)
-    assert [layer["mark"]["type"] for layer in charts.latency(table, inputs=[(128.0, "x")]).to_dict()["layer"]] == [
+    assert [layer["mark"]["type"] for layer in charts.latency(table, marks=[(128.0, "x")]).to_dict()["layer"]] == [
         "bar",
         "rule",
     ]
-    assert "x" in quantiles.said_of([(128.0, "x")], table)
+    assert "x" in input_marks.said_of([(128.0, "x")], [128.0])
 
 
 def terminal(study: Study, width: int, dataset: Dataset | Question | None = None) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    print_report(study, console, Asked(inputs=dataset))
+    print_report(study, console, Asked(dataset=dataset))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -195,7 +198,7 @@ def test_names_are_hostile(tmp_path: Path, store_point: Store) -> None:
     study = load_study([tmp_path])
     data = of_lengths([128, 300], HOSTILE)
     text = terminal(study, 160, data)
-    page = html.render(study, Asked(inputs=data))
+    page = html.render(study, Asked(dataset=data))
     assert "\x1b" not in text + page
     assert "\u202e" not in text + page
     assert "<script>alert" not in page
@@ -204,7 +207,7 @@ def test_names_are_hostile(tmp_path: Path, store_point: Store) -> None:
 
 def test_the_page_has_a_section_for_it(study: Study, tmp_path: Path) -> None:
     page = html.write_html(
-        study, tmp_path / "r.html", Asked(inputs=of_lengths([200, 1500, 9000], "my.txt"))
+        study, tmp_path / "r.html", Asked(dataset=of_lengths([200, 1500, 9000], "my.txt"))
     ).read_text()
     assert '<section id="inputs">' in page
     assert "my.txt: 3 inputs of 200 to 9,000 tokens" in page
@@ -219,5 +222,5 @@ def test_marks_are_on_charts_of_their_unit_only(study: Study, store_point: Store
         return Point(identity=identity, samples=samples(5))
 
     both = Study("s", study.traces, [mixed(length=200.0), mixed(length=400.0)])
-    page = html.render(both, Asked(inputs=replace(of_lengths([256]), unit="tokens")))
+    page = html.render(both, Asked(dataset=replace(of_lengths([256]), unit="tokens")))
     assert page.count("longest 256") == 2  # latency and memory of tokens

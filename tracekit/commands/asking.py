@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from tracekit.errors import UsageError
 from tracekit.safety import sanitize
 
-from . import inputs
-
 if TYPE_CHECKING:
     from tracekit.analyze.expected import Question
     from tracekit.analyze.study import Study
@@ -28,7 +26,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "with an interval where they were not measured",
     )
     parser.add_argument("--top", type=_positive, default=10, metavar="N", help="operators to list (default: 10)")
-    inputs.add_options(parser)
 
 
 def _positive(text: str) -> int:
@@ -39,7 +36,7 @@ def _positive(text: str) -> int:
 
 
 def asked(args: argparse.Namespace, study: Study, question: Question | None) -> Asked:
-    """What was asked, `question` (see `inputs.question`) included.
+    """What was asked; `question`: of the user's inputs.
 
     Raises UsageError for a baseline or a unit of length that the study has not.
     """
@@ -47,7 +44,7 @@ def asked(args: argparse.Namespace, study: Study, question: Question | None) -> 
 
     if args.baseline is not None:
         study.tipping_points(args.baseline)  # a wrong name is told before anything is shown
-    return Asked(args.baseline, _lengths(study, args.at), question, args.top)
+    return Asked(args.baseline, _lengths(study, args.at), args.top, question)
 
 
 def _lengths(study: Study, specs: list[str]) -> dict[str, list[float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tracekit.errors import UsageError
 from tracekit.safety import sanitize
@@ -12,6 +12,7 @@ from tracekit.safety import sanitize
 if TYPE_CHECKING:
     from tracekit.analyze.dataset import Dataset
     from tracekit.analyze.expected import Question
+    from tracekit.analyze.study import Study
 
 METRICS = ("latency", "throughput", "memory")
 _MOST = 100_000
@@ -48,6 +49,14 @@ def question(args: argparse.Namespace) -> Question | None:
     from tracekit.analyze.expected import Question
 
     return Question(_dataset(args, lengths), args.metric, args.mode, args.device)
+
+
+def facts(study: Study, question: Question, baseline: str | None = None) -> dict[str, Any]:
+    """What `--json` says in answer. Raises UsageError."""
+    from tracekit.analyze.recommend import answer
+    from tracekit.reports.recommendation import facts
+
+    return facts(study, answer(study, question), study.tipping_points(baseline))
 
 
 def _dataset(args: argparse.Namespace, lengths: list[str] | None) -> Dataset:

@@ -29,20 +29,18 @@ def run(args: argparse.Namespace) -> int:
     if question is None:
         raise UsageError("say which inputs: --dataset FILE, or --length 512,2048")
     from tracekit.analyze.load import load_study
-    from tracekit.analyze.recommend import answer
 
     study = load_study(args.paths, reading.reading(args))
-    found = answer(study, question)
     if args.json:
         from tracekit.reports.envelope import envelope
-        from tracekit.reports.recommendation import facts
 
-        tables = facts(study, found, study.tipping_points())
-        print(envelope("recommend", [str(path) for path in args.paths], study.findings, **tables))
+        said = inputs.facts(study, question)
+        print(envelope("recommend", [str(path) for path in args.paths], study.findings, **said))
         return EXIT_OK
     from rich.console import Console
 
-    from tracekit.reports.terminal import print_recommendation
+    from tracekit.analyze.recommend import answer
+    from tracekit.reports.your_data import print_recommendation
 
-    print_recommendation(study, found, Console(highlight=False))
+    print_recommendation(study, answer(study, question), Console(highlight=False))
     return EXIT_OK

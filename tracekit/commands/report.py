@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tracekit.errors import EXIT_OK, UsageError
 
@@ -40,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--hta", action="store_true", help="add what HolisticTraceAnalysis says of device traces (extra: hta)"
     )
     asking.add_options(parser)
+    inputs.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
         from tracekit.reports.envelope import envelope, study_tables
 
         more: dict[str, object] = {"html": str(_write_html(study, html, asked))} if html else {}
-        if asked.inputs is not None:
-            more |= _for_inputs(study, asked)
+        if question is not None:
+            more |= inputs.facts(study, question, asked.baseline)
         if analyses:
             from tracekit.reports import hta
 
@@ -102,14 +103,6 @@ def _inputs(args: argparse.Namespace) -> tuple[list[Path], Path | None]:
         return paths, None
     beside = paths[0] if paths[0].is_dir() else paths[0].parent
     return paths, Path(html) if html else beside / "report.html"
-
-
-def _for_inputs(study: Study, asked: Asked) -> dict[str, Any]:
-    from tracekit.analyze.recommend import answer
-    from tracekit.reports.recommendation import facts
-
-    assert asked.inputs is not None
-    return facts(study, answer(study, asked.inputs), study.tipping_points(asked.baseline))
 
 
 def _write_html(study: Study, path: Path, asked: Asked) -> Path:
