@@ -76,7 +76,7 @@ def draw(pair: Pair, draws: int, seed: int) -> Draws:
     baseline, efficient = np.full((2, count + 1, len(lengths)), np.inf)
     for i, (length, parts) in enumerate(logs.items()):
         rng = np.random.default_rng([seed, i])
-        drawn = [np.median(one, axis=0) + _scatter(one, typical[k], count, rng) for k, one in parts.items()]
+        drawn = [np.median(one, axis=0) + scatter(one, typical[k], count, rng) for k, one in parts.items()]
         if "both" in parts:  # level and log ratio
             baseline[:, i] = drawn[0][:, 0] + drawn[0][:, 1] / 2
             efficient[:, i] = drawn[0][:, 0] - drawn[0][:, 1] / 2
@@ -101,7 +101,7 @@ def draw_curve(
     drawn = np.empty((draws + 1, len(known)))
     for i, (length, parts) in enumerate(logs.items()):
         one, rng = parts["curve"], np.random.default_rng([seed, i])
-        drawn[:, i] = np.median(one) + (0.0 if exact else _scatter(one, typical["curve"], draws, rng)[:, 0])
+        drawn[:, i] = np.median(one) + (0.0 if exact else scatter(one, typical["curve"], draws, rng)[:, 0])
         drawn[1:, i] += (doubt or {}).get(length, 0.0) * rng.standard_normal(draws)
     return np.array(known, dtype=np.float64), drawn
 
@@ -136,17 +136,17 @@ def _medians(rounds: Rounds) -> Floats:
 
 
 def _typical(logs: Mapping[float, Mapping[str, Floats]]) -> dict[str, Floats]:
-    """The scatter of a round that is typical over the lengths, for each kind of rounds; see `_scatter`."""
+    """The scatter of a round that is typical over the lengths, for each kind of rounds; see `scatter`."""
     kinds = {kind for parts in logs.values() for kind in parts}
-    return {k: np.median([_scale(parts[k]) for parts in logs.values() if k in parts], axis=0) for k in sorted(kinds)}
+    return {k: np.median([scale(parts[k]) for parts in logs.values() if k in parts], axis=0) for k in sorted(kinds)}
 
 
-def _scale(logs: Floats) -> Floats:
+def scale(logs: Floats) -> Floats:
     """The standard deviation by the median absolute deviation, which outliers leave alone, per column."""
     return 1.4826 * np.median(np.abs(logs - np.median(logs, axis=0)), axis=0)
 
 
-def _scatter(logs: Floats, typical: Floats, draws: int, rng: np.random.Generator) -> Floats:
+def scatter(logs: Floats, typical: Floats, draws: int, rng: np.random.Generator) -> Floats:
     """What a draw adds to the estimate: (1 + draws, columns), the first row zero. `logs` has a row per round.
 
     A round further off than OUTLIER typical deviations moves a median no more than one that is just that far.
@@ -155,7 +155,7 @@ def _scatter(logs: Floats, typical: Floats, draws: int, rng: np.random.Generator
     added = np.zeros((draws + 1, logs.shape[1]))
     if rounds > 1 and draws:
         freedom = rounds - 1
-        limit = OUTLIER * np.maximum(typical, _scale(logs))
+        limit = OUTLIER * np.maximum(typical, scale(logs))
         off = logs - np.median(logs, axis=0)
         off = np.where(limit > 0, np.clip(off, -limit, limit), off)
         weights = rng.standard_normal((draws, rounds)) / np.sqrt(rng.chisquare(freedom, (draws, 1)) / freedom)

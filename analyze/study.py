@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,9 +12,13 @@ import polars as pl
 from tracekit.points import Point
 from tracekit.safety import sanitize
 
-from . import curves, reasons, scaling, tipping
+from . import curves, expected, reasons, recommend, scaling, tipping
 from .composition import composition
+from .dataset import Dataset
+from .doubts import DOUBT, doubts
+from .expected import Question
 from .quality import Finding, Findings
+from .recommend import Recommendation
 from .scaling import At
 from .trace import Trace
 
@@ -48,16 +52,21 @@ class Study:
     @cached_property
     def findings(self) -> list[Finding]:
         """The findings of all files, each naming its file where the study has more than one."""
-        busy = self.latency().filter(pl.col("run_delay_share") > curves.BUSY_SHARE)
-        noted = Findings()
-        for series, length in busy.select("series", "length").iter_rows():
-            noted.add("busy_machine", f"{sanitize(series)} at {length:,g}" + (" and others" if busy.height > 1 else ""))
-        found = [*self.load_findings, *noted.listed(), *self._notes()]
+        found = [*self.load_findings, *self._doubtful(), *self._notes()]
         for trace in self.traces:
             for finding in trace.findings:
                 where = f"{sanitize(trace.path.name)}: {finding.where}".rstrip(": ")
                 found.append(replace(finding, where=where) if len(self.traces) > 1 else finding)
         return found
+
+    def _doubtful(self) -> list[Finding]:
+        """A finding for each kind of doubt: how many points have it, and the first of them."""
+        noted = Findings()
+        points = self.doubts().unique(["code", "series", "length"], maintain_order=True)
+        for (code,), rows in points.group_by("code", maintain_order=True):
+            others = " and others" if rows.height > 1 else ""
+            noted.add(str(code), f"{sanitize(rows['series'][0])} at {rows['length'][0]:,g}{others}", rows.height)
+        return noted.listed()
 
     def _notes(self) -> list[Finding]:
         """What the points' own collector says a reader must know, each note once, with the curves that it is of."""
@@ -82,6 +91,11 @@ class Study:
     def peak_memory(self) -> pl.DataFrame:
         """Peak memory per point; see `curves.peak_memory`."""
         return self._per_point(curves.peak_memory, curves.PEAK_MEMORY)
+
+    def doubts(self) -> pl.DataFrame:
+        """What to doubt about which number of which point: metric, code, size, text; see `doubts.doubts`."""
+        rows = [{**self._identity(p), **asdict(doubt)} for p in self.points for doubt in doubts(p)]
+        return pl.DataFrame(rows, schema={**curves.IDENTITY, **DOUBT})
 
     def tipping_points(self, baseline: str | None = None, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
         """From which length on each efficient model is better than its baseline; see `tipping.tipping_points`.
@@ -120,6 +134,17 @@ class Study:
     def memory_limits(self, seed: int = 0) -> pl.DataFrame:
         """Up to which length each curve fits in this machine's memory; see `scaling.memory_limits`."""
         return scaling.memory_limits(self, seed)
+
+    def expected(self, dataset: Dataset | Question, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
+        """Total time and peak memory of the user's inputs under each curve; see `expected.expected`.
+
+        A `Question` says by which metric the curves are ranked, and which mode and device are meant.
+        """
+        return expected.expected(self, expected.Question.of(dataset), draws, seed)
+
+    def recommendation(self, dataset: Dataset | Question, draws: int = 1000, seed: int = 0) -> Recommendation:
+        """Which curve to use for the user's inputs, what it saves, and how sure that is; see `recommend`."""
+        return recommend.answer(self, dataset, draws, seed).recommendation
 
     def label(self, point: Point) -> str:
         """What the tables call the curve of a point."""

@@ -158,7 +158,7 @@ def _over(found: Tipping) -> float | None:
 
 def pair_of(efficient: Series, base: Series, metric: Metric) -> Pair:
     """Both curves by one metric; where they share rounds, these alone, side by side."""
-    own, other = _keyed(efficient, metric), _keyed(base, metric)
+    own, other = samples_of(efficient, metric), samples_of(base, metric)
     shared: set[float] = set()
     both = set(own) & set(other)
     for length in both:
@@ -179,10 +179,10 @@ def _doubt(efficient: Series, base: Series, length: float, metric: Metric, apart
     sides = [max((metric.doubt(p, not apart) for p in one.at(length)), default=0.0) for one in (efficient, base)]
     spreads = [max((metric.spread(p) for p in one.at(length)), default=0.0) for one in (efficient, base)]
     alike = max(sides) if apart else abs(sides[0] - sides[1])
-    return math.hypot(alike, *spreads, _drift(efficient, base, length) if apart else 0.0)
+    return math.hypot(alike, *spreads, machine_drift(efficient, base, length) if apart else 0.0)
 
 
-def _keyed(series: Series, metric: Metric) -> dict[float, Keyed]:
+def samples_of(series: Series, metric: Metric) -> dict[float, Keyed]:
     """Samples by length and round, of all points that finished (repeats together)."""
     result: dict[float, Keyed] = {}
     for point in series.points:
@@ -193,7 +193,7 @@ def _keyed(series: Series, metric: Metric) -> dict[float, Keyed]:
 
 def curve_of(series: Series, metric: Metric) -> Curve:
     """One curve by one metric, with the lengths at which it ran out of memory."""
-    return _curve(series, _keyed(series, metric))
+    return _curve(series, samples_of(series, metric))
 
 
 def curve_draws(series: Series, metric: Metric, draws: int, seed: int) -> tuple[Floats, Floats]:
@@ -222,7 +222,7 @@ def _curve(series: Series, keyed: Mapping[float, Keyed]) -> Curve:
     return Curve(rounds, frozenset(failed - set(rounds)))
 
 
-def _drift(efficient: Series, base: Series, length: float) -> float:
+def machine_drift(efficient: Series, base: Series, length: float) -> float:
     """Log ratio of machine speed between two points, by the larger of the two works timed beside each round."""
     return _slower(efficient.at(length), base.at(length))
 

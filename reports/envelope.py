@@ -47,6 +47,7 @@ def study_tables(study: Study, asked: Asked) -> dict[str, list[dict[str, Any]]]:
         "first_token": study.first_token(),
         "throughput": study.throughput(),
         "peak_memory": study.peak_memory(),
+        "doubts": study.doubts(),
         "scaling": study.scaling(),
         "memory_limits": study.memory_limits(),
         **({"predictions": study.predictions(asked.at)} if asked.at else {}),

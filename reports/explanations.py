@@ -161,7 +161,7 @@ def generally(tipping: pl.DataFrame, composition: pl.DataFrame, above: pl.DataFr
 def _against_lengths(above: pl.DataFrame | None) -> list[str]:
     if above is None or not above.height:
         return []
-    shares = above["share_above"].drop_nulls()
+    shares = above["share"].drop_nulls()
     if not shares.len():
         return ["No tipping point to hold the dataset's lengths against: none of the pairs has one."]
     low, high = float(shares.min()), float(shares.max())  # type: ignore[arg-type]

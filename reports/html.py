@@ -11,6 +11,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 import tracekit
+from tracekit.analyze.recommend import answer
 from tracekit.analyze.study import Study
 from tracekit.analyze.trace import Trace
 from tracekit.components import PALETTE
@@ -20,8 +21,10 @@ from . import about, growth, page_data
 from .asked import NOTHING, Asked
 from .breakdown import device_time, host_time
 from .explanations import why
+from .marks import marked
 from .matrix import NOTE, TITLE, matrix
 from .page import environment, json_block, policy_hash, static
+from .recommendation import marks, shares, told
 from .verdicts import sentences
 
 _SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "report.js")
@@ -46,12 +49,15 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
     components = page_data.clean(study.components())
     bars = page_data.in_order(host_time(components), components["series"])
     tipping = study.tipping_points(asked.baseline)
-    curves = page_data.curves(study, tipping)
+    found = answer(study, asked.dataset) if asked.dataset is not None else None
+    above = shares(found, tipping) if found else None
+    curves = page_data.curves(study, tipping, (found.unit, marks(found.question.dataset)) if found else None)
     operators = page_data.operator_rows(page_data.clean(study.operators()))
     scripts = [static(name) for name in _SCRIPTS]
     style = static("report.css") + _chip_style()
     sections = [section for section in (growth.section(study, asked.at),) if section]
     failures = study.failures()
+    doubted = marked(bars, page_data.clean(study.doubts()), "components")
     verdicts, caveat = sentences(page_data.clean(study.latency()), tipping, study.throughput())
     context = {
         "title": sanitize(study.title),
@@ -61,6 +67,7 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
         "scripts": [Markup(script) for script in scripts],
         "data": Markup(json_block(page_data.embedded(curves, sections, bars, operators, components))),
         "summary": about.summary(study.points),
+        "inputs": told(study, found, tipping, every=True) if found else None,
         "verdicts": verdicts,
         "caveat": caveat,
         "matrix": matrix(tipping),
@@ -69,12 +76,12 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
         "charts": {(curve["metric"], curve["unit"]): f"curve-{curve['id']}" for curve in curves},
         "notices": about.notices(failures, study.findings),
         "curves": curves,
-        "why": why(study, asked.baseline),
+        "why": why(study, asked.baseline, above),
         "sections": sections,
         "bars": bars.select("series", "length").n_unique(),
         "per": _per(bars["length_unit"].drop_nulls().unique().to_list()),
         "legend": [label for label in PALETTE if label in set(bars["label"])],
-        "component_tables": page_data.breakdown_tables(bars),
+        "component_tables": page_data.breakdown_tables(doubted),
         "stepped": bool(bars["stepped"].any()),
         "device_tables": page_data.breakdown_tables(device_time(components)),
         "device": about.device_rows(study.device_launches()),

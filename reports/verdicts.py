@@ -40,8 +40,8 @@ def sentences(
 ) -> tuple[list[Verdict], str]:
     """What to say of `study.latency()`, `tipping_points()` and `throughput()`, and what to bear in mind with it.
 
-    One sentence for each pair, over all metrics of the whole model. Curves that have no baseline here, and are none, are compared with the
-    first by medians. In the order of the study.
+    One sentence for each pair, over all metrics of the whole model. Curves that have no baseline here, and are none,
+    are compared with the first by medians. In the order of the study.
     """
     tipping = tipping.filter(pl.col("metric").is_in(list(_WORDS)))  # components are in the matrix
     told = {sanitize(name) for column in ("efficient", "baseline") for name in tipping[column]}

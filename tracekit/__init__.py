@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "load": "tracekit.analyze.load",
+    "load_dataset": "tracekit.analyze.dataset_file",
     "Study": "tracekit.analyze.study",
     "Trace": "tracekit.analyze.trace",
     "Asked": "tracekit.reports.asked",
@@ -30,11 +31,13 @@ __all__ = [
     "__version__",
     "annotate",
     "load",
+    "load_dataset",
     "sweep",
     "write_html",
 ]
 
 if TYPE_CHECKING:
+    from tracekit.analyze.dataset_file import load_dataset
     from tracekit.analyze.load import load
     from tracekit.analyze.study import Study
     from tracekit.analyze.trace import Trace

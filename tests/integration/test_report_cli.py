@@ -135,7 +135,7 @@ def test_c_locale_and_closed_pipe(run_cli: Run, trace: Path) -> None:
     assert "aten::mm" in done.stdout
 
 
-@pytest.mark.parametrize("command", [[], ["report"], ["collect"], ["open"], ["models"]])
+@pytest.mark.parametrize("command", [[], ["report"], ["recommend"], ["collect"], ["open"], ["models"]])
 def test_help_has_examples(run_cli: Run, command: list[str]) -> None:
     done = run_cli(*command, "--help")
     assert done.returncode == 0

@@ -17,7 +17,7 @@ from tracekit import points
 from tracekit.analyze.load import load, load_study
 from tracekit.analyze.study import Study
 from tracekit.analyze.trace import Trace
-from tracekit.points import Identity, PeakMemory, Point
+from tracekit.points import Identity, PeakMemory, Point, Profile, Sample
 from tracekit.reports import page
 from tracekit.reports.html import _SCRIPTS, render, write_html
 
@@ -60,7 +60,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, store_point: Store) -> Stu
             5 + i,
             [name, *HOSTILE],
             identity={"attention": name, "dtype": name, "length_unit": name},
-            memory=PeakMemory(bytes=1 << 20, method=name),
+            memory=PeakMemory(bytes=1 << 20, method=f"estimate {name}"),
+            samples=[Sample(wall_ns=(5 + i) * 10**6, cpu_ns=1, run_delay_ns=10**6)] * (2 + i),
             environment={"cpu_model": name},
             versions={"torch": name},
             command=["tracekit", name],
@@ -147,7 +148,7 @@ def test_foreign_names_are_values_never_fields(hostile_page: str) -> None:
     curves = [{key: value for key, value in spec.items() if key != "datasets"} for spec in data["charts"].values()]
     specs = json.dumps([data["components"]["specs"], *curves])
     fields = set(re.findall(r'"field": "([^"]*)"', specs))
-    values = {"value", "low", "high", "time", "rate", "share"}
+    values = {"value", "low", "high", "doubt", "time", "rate", "share"}
     assert fields <= {"length", "series", "pick", "length_text", "label", "order", *values}
     assert "http" not in re.sub(r'"\$schema": "[^"]*"', "", specs)
 
@@ -295,3 +296,20 @@ def test_lengths_from_names_claim_no_settings(tmp_path: Path) -> None:
     page = render(load(tmp_path, length_from=r"_(\d+)"))
     assert "bert at 128 to 256 units: read from traces collected elsewhere" in page
     assert "batch 1" not in page
+
+
+def test_doubts_stand_beside_their_numbers(tmp_path: Path, store_point: Store) -> None:
+    busy = [Sample(wall_ns=10**8, cpu_ns=10**8, run_delay_ns=3 * 10**7)] * 5
+    for length in (128, 256):
+        doubtful = {"samples": busy, "profile": Profile(steps=1, warmup=0, wall_ns=2 * 10**8)} if length == 256 else {}
+        store_point(tmp_path, "bert", length, 100, **doubtful)
+    text = render(load_study([tmp_path]))
+    clause = "threads waited for a core 30% of the time"
+    assert text.count(f'100 ms <sup><abbr title="{clause}">b</abbr></sup>') == 1
+    assert text.count("b: busy machine (") == 1
+    assert text.count('256 <sup><abbr title="a profiled step took 2.0 times as long') == 1
+    assert text.count("p: profiler (") == 1
+    curves = embedded(text)["charts"]
+    rows = [row for rows in curves["latency0"]["datasets"].values() for row in rows]
+    assert {row["length"]: row["doubt"] for row in rows} == {128: "", 256: clause}
+    assert "doubt" not in json.dumps(curves["memory0"])

@@ -69,7 +69,6 @@ def said(*rows: dict[str, Any], throughput: pl.DataFrame | None = None) -> str:
             {"verdict": "never", "metric": "memory", "ratio_lo_end": 1.0, "ratio_hi_end": 0.999},
             "not lighter in memory than bert at any measured length, 128 to 4,096 tokens: within 0.5% at both ends",
         ),
-        ({"verdict": "always", "metric": "attention"}, "cheaper in its attention than bert at every measured length"),
         ({"verdict": "never", "baseline": "b\x1b[31m", "ratio_lo_end": None}, "slower than b"),
     ],
 )

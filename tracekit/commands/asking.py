@@ -9,6 +9,7 @@ from tracekit.errors import UsageError
 from tracekit.safety import sanitize
 
 if TYPE_CHECKING:
+    from tracekit.analyze.expected import Question
     from tracekit.analyze.study import Study
     from tracekit.reports.asked import Asked
 
@@ -34,13 +35,16 @@ def _positive(text: str) -> int:
     return number
 
 
-def asked(args: argparse.Namespace, study: Study) -> Asked:
-    """What was asked. Raises UsageError for a baseline or a unit of length that the study has not."""
+def asked(args: argparse.Namespace, study: Study, question: Question | None) -> Asked:
+    """What was asked; `question`: of the user's inputs.
+
+    Raises UsageError for a baseline or a unit of length that the study has not.
+    """
     from tracekit.reports.asked import Asked
 
     if args.baseline is not None:
         study.tipping_points(args.baseline)  # a wrong name is told before anything is shown
-    return Asked(args.baseline, _lengths(study, args.at), args.top)
+    return Asked(args.baseline, _lengths(study, args.at), args.top, question)
 
 
 def _lengths(study: Study, specs: list[str]) -> dict[str, list[float]]:

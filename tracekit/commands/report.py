@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tracekit.errors import EXIT_OK, UsageError
 
-from . import asking, reading
+from . import asking, inputs, reading
 
 if TYPE_CHECKING:
     from tracekit.analyze.gpu import DeviceAnalyses
@@ -40,20 +40,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--hta", action="store_true", help="add what HolisticTraceAnalysis says of device traces (extra: hta)"
     )
     asking.add_options(parser)
+    inputs.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Load, then show or write."""
     paths, html = _inputs(args)
+    question = inputs.question(args)
     from tracekit.analyze.load import load_study
 
     study = load_study(paths, reading.reading(args))
-    asked = asking.asked(args, study)
+    asked = asking.asked(args, study, question)
     analyses = _device_analyses(study) if args.hta else {}
     if args.json:
         from tracekit.reports.envelope import envelope, study_tables
 
         more: dict[str, object] = {"html": str(_write_html(study, html, asked))} if html else {}
+        if question is not None:
+            more |= inputs.facts(study, question, asked.baseline)
         if analyses:
             from tracekit.reports import hta
 
