@@ -143,7 +143,9 @@ def _block(lengths: Floats, logs: Floats, at: Floats, chance: _Chance, flat: flo
         ways = _UP if len(lengths) > 2 else _UP_OF_TWO
         parts.append(_outside(lengths, logs, np.maximum(moved, lengths[-1]), chance, ways))
     away = np.abs(np.log2(at / _nearest(lengths, at)))
-    return np.hstack(parts) + RESIDUE * chance.residue[:, None] * away
+    found = parts[0] if len(parts) == 1 else np.hstack(parts)
+    found += np.outer(RESIDUE * chance.residue, away)
+    return found
 
 
 def _between(lengths: Floats, logs: Floats, at: Floats, chance: _Chance, flat: float) -> Floats:

@@ -190,7 +190,7 @@ def _growth(study: Study, width: int, at: At) -> Iterator[RenderableType]:
     for grid in growth.grids(study, at, width):
         out = plain_table()
         for number, name in enumerate(grid.head):
-            inner = 0 < number < len(grid.head) - 1  # the first column has names, the last may have words
+            inner = width >= 80 and 0 < number < len(grid.head) - 1  # the first has names, the last may have words
             out.add_column(Text(name), justify="right" if number else "left", no_wrap=inner, overflow="fold")
         for row in grid.body:
             out.add_row(*map(Text, row))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from rich.console import Console
 from tracekit import points
 from tracekit.analyze.load import load_study
 from tracekit.analyze.study import Study
+from tracekit.cli import main
 from tracekit.points import Identity, PeakMemory, Point
 from tracekit.reports import growth
 from tracekit.reports.asked import Asked
@@ -22,7 +22,6 @@ from tracekit.reports.html import render
 from tracekit.reports.terminal import print_report
 
 Store = Callable[..., Path]
-Run = Callable[..., subprocess.CompletedProcess[str]]
 GIB = 1 << 30
 
 
@@ -130,15 +129,18 @@ def test_the_page_shows_the_same_tables(study: Study) -> None:
     assert "At 16,384 tokens: extrapolated" in text
 
 
-def test_json_has_the_tables(run_cli: Run, folder: Path) -> None:
-    done = run_cli("report", folder, "--json", "--at", "1024,16384", "--at", "tokens=64")
-    assert done.returncode == 0, done.stderr
-    tables = json.loads(done.stdout)["tables"]
+def test_json_has_the_tables(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(folder), "--json", "--at", "1024,16384", "--at", "tokens=64"]) == 0
+    tables = json.loads(capsys.readouterr().out)["tables"]
     assert {row["series"] for row in tables["scaling"]} == {"bert", "longformer"}
     assert [row["observed"] for row in tables["memory_limits"]] == [False, True]
     kinds = {row["length"]: row["kind"] for row in tables["predictions"]}
     assert kinds == {64: "extrapolated", 1024: "measured", 16384: "extrapolated"}
-    assert "predictions" not in json.loads(run_cli("report", folder, "--json").stdout)["tables"]
+
+
+def test_json_has_no_predictions_that_nobody_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(folder), "--json"]) == 0
+    assert "predictions" not in json.loads(capsys.readouterr().out)["tables"]
 
 
 @pytest.mark.parametrize(
@@ -150,15 +152,13 @@ def test_json_has_the_tables(run_cli: Run, folder: Path) -> None:
         ("words=3", "--at words=3: unknown unit 'words'"),
     ],
 )
-def test_what_is_no_length_is_refused(run_cli: Run, folder: Path, at: str, reason: str) -> None:
-    done = run_cli("report", folder, "--at", at)
-    assert done.returncode == 2
-    assert reason in done.stderr
+def test_what_is_no_length_is_refused(folder: Path, at: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(folder), "--at", at]) == 2
+    assert reason in capsys.readouterr().err
 
 
-def test_several_units_want_a_name(run_cli: Run, tmp_path: Path, store_point: Store) -> None:
+def test_several_units_want_a_name(tmp_path: Path, store_point: Store, capsys: pytest.CaptureFixture[str]) -> None:
     store_point(tmp_path, "bert", 128, 1.0)
     store_point(tmp_path, "hubert", 2, 1.0, identity={"length_unit": "seconds"})
-    done = run_cli("report", tmp_path, "--at", "30")
-    assert done.returncode == 2
-    assert "--at: name the unit, as in --at tokens=1024; here are tokens, seconds" in done.stderr
+    assert main(["report", str(tmp_path), "--at", "30"]) == 2
+    assert "--at: name the unit, as in --at tokens=1024; here are tokens, seconds" in capsys.readouterr().err
