@@ -32,6 +32,7 @@ _MODES = {
 _TIMES = {"latency": "total time", "throughput": "at the best batch"}  # columns
 _SPARE = ("an input", "peak (95%)", "of their length")
 PEAKS = "peak: memory of one step at the longest input, and at the one that 95% do not exceed"
+QUALITY = "Variants differ in quality too: this is about time and memory."  # a report says so beside its verdicts
 _ENOUGH = 0.001  # share of inputs below which nobody needs to hear that they were not measured
 
 
@@ -103,7 +104,7 @@ def marks(dataset: Dataset) -> list[tuple[float, str]]:
 def facts(study: Study, found: Answer, tipping: pl.DataFrame) -> dict[str, Any]:
     """What `--json` says: dataset, expected, above and recommendation (with its sentence)."""
     text = told(study, found, tipping)
-    said = {**found.recommendation.facts(), "text": text.headline, "caveats": list(text.caveats)}
+    said = {**found.recommendation.facts(), "text": text.headline, "caveats": [*text.caveats, QUALITY]}
     return {
         "dataset": {**found.question.dataset.facts(), "unit": found.unit},
         "expected": found.expected.to_dicts(),
@@ -197,14 +198,15 @@ def _caveats(study: Study, found: Answer) -> Iterator[str]:
         yield "not all of these took turns, round by round: what the machine did meanwhile is in the difference"
     if any(finding.code == "busy_machine" for finding in study.findings):
         yield "the machine was busy while some of this was measured: times may be too long, and the intervals say so"
+    if len({point.identity.machine for point in study.points}) > 1:
+        yield "the study is of several machines: a difference may be theirs"
     mode = found.expected["mode"][0]
     if mode in _MODES:
         yield _MODES[mode]
     batches = found.expected["batch"].unique()
     if said.metric == "latency" and (batches != 1).any():
         yield "the latency of a batch is shared evenly by its inputs"
-    yield "on the machine of the study, each input at its own length, not padded to others; [95% intervals]"
-    yield "variants differ in quality too: this is about time and memory"
+    yield "each input at its own length, not padded to others; [95% intervals]"
 
 
 def _sentence(text: str) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 from tracekit.analyze.recommend import Answer
 from tracekit.analyze.study import Study
 
-from .recommendation import PEAKS, told
+from .recommendation import PEAKS, QUALITY, told
 from .text_table import plain_table
 
 _WIDE = 120  # columns from which no column is left out
@@ -20,7 +20,7 @@ _WIDE = 120  # columns from which no column is left out
 
 def print_recommendation(study: Study, found: Answer, console: Console) -> None:
     """Print which model to use, and why."""
-    for block in your_data(study, found, console.width):
+    for block in (*your_data(study, found, console.width), Text(QUALITY, "dim")):
         console.print(Padding(block, (0, 0, 1, 0)))
 
 

@@ -22,6 +22,7 @@ from tracekit.reports import charts, html, input_marks
 from tracekit.reports.asked import Asked
 from tracekit.reports.recommendation import Told, described, marks, told
 from tracekit.reports.terminal import print_report
+from tracekit.reports.your_data import print_recommendation
 
 Store = Callable[..., Path]
 HOSTILE = "<script>alert(1)</script>\x1b[31m[bold]\u202e"
@@ -115,7 +116,6 @@ def test_caveats(study: Study) -> None:
     assert "Lengths are words; a text usually has more tokens: --tokenizer tokenizer.json counts these." in caveats
     assert "3 inputs without a length above zero were left out." in caveats
     assert "50.0% of the inputs are outside of the measured lengths" in caveats
-    assert caveats.count("differ in quality") == 1
     plain = " ".join(say(study, of_lengths([200])).caveats)
     assert "words" not in plain
     assert "outside" not in plain
@@ -173,6 +173,20 @@ def test_bars_have_no_marks(study: Study) -> None:
         "rule",
     ]
     assert "x" in input_marks.said_of([(128.0, "x")], [128.0])
+
+
+def test_quality_is_said_once(study: Study) -> None:
+    console = Console(file=io.StringIO(), width=100)
+    print_recommendation(study, answer(study, of_lengths([200])), console)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().count("quality") == 1
+    assert terminal(study, 200, of_lengths([200])).count("in quality") == 1
+
+
+def test_several_machines_are_said(study: Study) -> None:
+    other = Point(identity=Identity(model="x", length=200, machine="other"), samples=samples(9))
+    both = Study("s", study.traces, [other])
+    assert any("several machines" in line for line in say(both, of_lengths([200])).caveats)
 
 
 def terminal(study: Study, width: int, dataset: Dataset | Question | None = None) -> str:
