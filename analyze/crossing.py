@@ -97,7 +97,10 @@ def _verdict(drawn: Draws) -> Tipping:
     if found.hi == -math.inf:
         return Tipping("always")
     if found.lo == math.inf:
-        return Tipping("never")
+        better = (drawn.log_ratio[0] > 0).any()
+        return (
+            Tipping("not_resolved", "better at some measured lengths, but not surely") if better else Tipping("never")
+        )
     return _from(drawn, found)
 
 
@@ -255,17 +258,17 @@ def _operators(logs: Floats, usable: NDArray[np.bool_]) -> tuple[Floats, Floats,
     return result
 
 
-def padding(lengths: Floats, logs: Floats) -> float:
+def padding(lengths: Floats, logs: Floats, share: float = PADDED) -> float:
     """The length up to which a padded curve is flat, from draws (rows) of log costs; 0 if it does not look padded.
 
     Of a + b n + c n^2 with non-negative coefficients, a rise over one bracket is to the one before at most as of n^2. A
-    curve that rises more sharply, in a PADDED share of the draws, computes whole windows, of at least the length up to
+    curve that rises more sharply, in a `share` of the draws, computes whole windows, of at least the length up to
     which it was flat and at most the next measured one (we take WITHIN), or is bound by something else from there on.
     """
     costs = np.exp(logs - logs[0].max())
     rises, most = np.diff(costs, axis=1), np.diff(lengths**2)
     sharp = rises[:, 1:] * most[:-1] > rises[:, :-1] * most[1:] * (1 + ROUNDING) + ROUNDING * costs[:, 1:-1] * most[:-1]
-    bends = np.flatnonzero(sharp.mean(axis=0) > PADDED)
+    bends = np.flatnonzero(sharp.mean(axis=0) > share)
     return float(lengths[bends[-1] + 1]) if len(bends) else 0.0
 
 

@@ -95,7 +95,7 @@ def _doubts(point: Point) -> Iterator[Doubt]:
     row = curves.latency(point)
     inflated = row["profiled_share"] if row else None
     if inflated is not None and inflated > INFLATION:
-        text = f"a profiled step took {inflated:.1f} times as long: shares of components may be distorted"
+        text = f"a profiled step took {inflated:.1f} times as long: the split into components is in doubt"
         yield Doubt("components", "profiler_inflation", 1 - 1 / inflated, text)
 
 

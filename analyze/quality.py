@@ -79,11 +79,35 @@ _KNOWN: dict[str, tuple[str, str, str]] = {
     ),
     "launch_ambiguous": ("warning", "device work that several launches claim is given to none of them", ""),
     "launch_none": ("warning", "device work that names no launch belongs to no operator", ""),
+    # Doubts (doubts.py): warnings where a number is off by what its interval does not hold, else notes.
     "busy_machine": (
         "warning",
         "threads waited for a core for more than 5% of the time: latencies are too long",
         "collect these points again on a quiet machine (--force)",
     ),
+    "drift": (
+        "warning",
+        "latencies rose or fell by more than 20% while they were measured: only models that took turns compare well",
+        "collect these points again on a quiet machine (--force)",
+    ),
+    "waiting": (
+        "warning",
+        "for more than 10% of the time nothing computed: latencies hold waiting for a disk, a device or a lock",
+        "",
+    ),
+    "few_repeats": (
+        "note",
+        "measured in fewer than 5 rounds: medians are known badly, and intervals are wide",
+        "collect these points again with more --repeats (--force)",
+    ),
+    "noisy": ("note", "half of the samples are more than 20% off their median", ""),
+    "outliers": ("note", "more than 20% of the samples are far from the others: the machine had two states", ""),
+    "profiler_inflation": (
+        "note",
+        "a profiled step took more than 1.5 times as long: the split into components is in doubt",
+        "",
+    ),
+    "estimated_memory": ("note", "peak memory is an estimate, not a measurement", ""),
     "no_length": ("note", "its name holds no length; it is shown without one", "check the pattern of --length-from"),
     "ranks": (
         "note",

@@ -76,7 +76,7 @@ def draw(pair: Pair, draws: int, seed: int) -> Draws:
     baseline, efficient = np.full((2, count + 1, len(lengths)), np.inf)
     for i, (length, parts) in enumerate(logs.items()):
         rng = np.random.default_rng([seed, i])
-        drawn = [np.median(one, axis=0) + _scatter(one, typical[k], count, rng) for k, one in parts.items()]
+        drawn = [np.median(one, axis=0) + scatter(one, typical[k], count, rng) for k, one in parts.items()]
         if "both" in parts:  # level and log ratio
             baseline[:, i] = drawn[0][:, 0] + drawn[0][:, 1] / 2
             efficient[:, i] = drawn[0][:, 0] - drawn[0][:, 1] / 2
@@ -85,6 +85,25 @@ def draw(pair: Pair, draws: int, seed: int) -> Draws:
                 (baseline if key == "baseline" else efficient)[:, i] = one[:, 0]
         baseline[1:, i] += pair.doubt.get(length, 0.0) * rng.standard_normal(count)
     return Draws(np.array(lengths, dtype=np.float64), baseline, efficient, pair.exact)
+
+
+def draw_curve(
+    curve: Curve, draws: int, seed: int, exact: bool = False, doubt: Mapping[float, float] | None = None
+) -> tuple[Floats, Floats]:
+    """`draws` draws of one curve alone: its lengths (L,), ascending, and log costs (1 + draws, L), row 0 the estimate.
+
+    Lengths of one round have no known noise and are left out, unless costs are `exact`: then all rows are the same.
+    `doubt` is by length a log ratio by which its cost may be off beyond that.
+    """
+    known = [length for length in sorted(curve.rounds) if len(curve.rounds[length]) >= (1 if exact else 2)]
+    logs = {length: {"curve": _medians(curve.rounds[length])} for length in known}
+    typical = _typical(logs)
+    drawn = np.empty((draws + 1, len(known)))
+    for i, (length, parts) in enumerate(logs.items()):
+        one, rng = parts["curve"], np.random.default_rng([seed, i])
+        drawn[:, i] = np.median(one) + (0.0 if exact else scatter(one, typical["curve"], draws, rng)[:, 0])
+        drawn[1:, i] += (doubt or {}).get(length, 0.0) * rng.standard_normal(draws)
+    return np.array(known, dtype=np.float64), drawn
 
 
 def _common(pair: Pair) -> list[float]:
@@ -100,7 +119,7 @@ def _known(pair: Pair, length: float, least: int) -> bool:
 def _round_logs(pair: Pair, length: float) -> dict[str, Floats]:
     """The logs of the rounds' medians, a row per round: of either model, or of `both` mean and difference."""
     logs = {
-        name: np.log([float(np.median(samples)) for samples in curve.rounds[length]])[:, None]
+        name: _medians(curve.rounds[length])
         for name, curve in (("baseline", pair.baseline), ("efficient", pair.efficient))
         if length not in curve.failed
     }
@@ -110,18 +129,24 @@ def _round_logs(pair: Pair, length: float) -> dict[str, Floats]:
     return {"both": np.hstack([(first + second) / 2, first - second])}
 
 
+def _medians(rounds: Rounds) -> Floats:
+    """The log of each round's median, a row per round."""
+    logs: Floats = np.log([float(np.median(samples)) for samples in rounds])[:, None]
+    return logs
+
+
 def _typical(logs: Mapping[float, Mapping[str, Floats]]) -> dict[str, Floats]:
-    """The scatter of a round that is typical over the lengths, for each kind of rounds; see `_scatter`."""
+    """The scatter of a round that is typical over the lengths, for each kind of rounds; see `scatter`."""
     kinds = {kind for parts in logs.values() for kind in parts}
-    return {k: np.median([_scale(parts[k]) for parts in logs.values() if k in parts], axis=0) for k in sorted(kinds)}
+    return {k: np.median([scale(parts[k]) for parts in logs.values() if k in parts], axis=0) for k in sorted(kinds)}
 
 
-def _scale(logs: Floats) -> Floats:
+def scale(logs: Floats) -> Floats:
     """The standard deviation by the median absolute deviation, which outliers leave alone, per column."""
     return 1.4826 * np.median(np.abs(logs - np.median(logs, axis=0)), axis=0)
 
 
-def _scatter(logs: Floats, typical: Floats, draws: int, rng: np.random.Generator) -> Floats:
+def scatter(logs: Floats, typical: Floats, draws: int, rng: np.random.Generator) -> Floats:
     """What a draw adds to the estimate: (1 + draws, columns), the first row zero. `logs` has a row per round.
 
     A round further off than OUTLIER typical deviations moves a median no more than one that is just that far.
@@ -130,7 +155,7 @@ def _scatter(logs: Floats, typical: Floats, draws: int, rng: np.random.Generator
     added = np.zeros((draws + 1, logs.shape[1]))
     if rounds > 1 and draws:
         freedom = rounds - 1
-        limit = OUTLIER * np.maximum(typical, _scale(logs))
+        limit = OUTLIER * np.maximum(typical, scale(logs))
         off = logs - np.median(logs, axis=0)
         off = np.where(limit > 0, np.clip(off, -limit, limit), off)
         weights = rng.standard_normal((draws, rounds)) / np.sqrt(rng.chisquare(freedom, (draws, 1)) / freedom)

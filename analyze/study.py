@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,9 +12,14 @@ import polars as pl
 from tracekit.points import Point
 from tracekit.safety import sanitize
 
-from . import curves, reasons, tipping
+from . import curves, expected, reasons, recommend, scaling, tipping
 from .composition import composition
+from .dataset import Dataset
+from .doubts import DOUBT, doubts
+from .expected import Question
 from .quality import Finding, Findings
+from .recommend import Recommendation
+from .scaling import At
 from .trace import Trace
 
 
@@ -32,6 +37,7 @@ class Study:
         order = curves.order(every)
         self.traces = [t for t, _ in sorted(ok, key=lambda pair: order(pair[1], pair[0].label))]
         self.failed = sorted(failed, key=lambda point: order(point, ""))
+        self._tipping: dict[tuple[str | None, int, int], pl.DataFrame] = {}
 
     @classmethod
     def of(cls, trace: Trace) -> Study:
@@ -46,16 +52,21 @@ class Study:
     @cached_property
     def findings(self) -> list[Finding]:
         """The findings of all files, each naming its file where the study has more than one."""
-        busy = self.latency().filter(pl.col("run_delay_share") > curves.BUSY_SHARE)
-        noted = Findings()
-        for series, length in busy.select("series", "length").iter_rows():
-            noted.add("busy_machine", f"{sanitize(series)} at {length:,g}" + (" and others" if busy.height > 1 else ""))
-        found = [*self.load_findings, *noted.listed(), *self._notes()]
+        found = [*self.load_findings, *self._doubtful(), *self._notes()]
         for trace in self.traces:
             for finding in trace.findings:
                 where = f"{sanitize(trace.path.name)}: {finding.where}".rstrip(": ")
                 found.append(replace(finding, where=where) if len(self.traces) > 1 else finding)
         return found
+
+    def _doubtful(self) -> list[Finding]:
+        """A finding for each kind of doubt: how many points have it, and the first of them."""
+        noted = Findings()
+        points = self.doubts().unique(["code", "series", "length"], maintain_order=True)
+        for (code,), rows in points.group_by("code", maintain_order=True):
+            others = " and others" if rows.height > 1 else ""
+            noted.add(str(code), f"{sanitize(rows['series'][0])} at {rows['length'][0]:,g}{others}", rows.height)
+        return noted.listed()
 
     def _notes(self) -> list[Finding]:
         """What the points' own collector says a reader must know, each note once, with the curves that it is of."""
@@ -81,12 +92,21 @@ class Study:
         """Peak memory per point; see `curves.peak_memory`."""
         return self._per_point(curves.peak_memory, curves.PEAK_MEMORY)
 
+    def doubts(self) -> pl.DataFrame:
+        """What to doubt about which number of which point: metric, code, size, text; see `doubts.doubts`."""
+        rows = [{**self._identity(p), **asdict(doubt)} for p in self.points for doubt in doubts(p)]
+        return pl.DataFrame(rows, schema={**curves.IDENTITY, **DOUBT})
+
     def tipping_points(self, baseline: str | None = None, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
         """From which length on each efficient model is better than its baseline; see `tipping.tipping_points`.
 
         With `baseline`, every other model against that one. Intervals are 95%; the same seed gives the same numbers.
+        Computed once. Raises UsageError when `baseline` is no model of this study.
         """
-        return tipping.tipping_points(self, baseline, draws, seed)
+        asked = (baseline, draws, seed)
+        if asked not in self._tipping:
+            self._tipping[asked] = tipping.tipping_points(self, *asked)
+        return self._tipping[asked].clone()
 
     def reasons(self, baseline: str | None = None) -> pl.DataFrame:
         """Which components make each tipping point of latency; see `reasons.reasons`."""
@@ -99,6 +119,32 @@ class Study:
     def overtakes(self) -> pl.DataFrame:
         """From which length on attention costs more than the feed-forward, per curve; see `reasons.overtakes`."""
         return reasons.overtakes(self)
+
+    def scaling(self, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
+        """With which power of the length each curve and component grows; see `scaling.scaling`."""
+        return scaling.scaling(self, draws, seed)
+
+    def predictions(self, at: At, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
+        """What each curve and component costs at any lengths, extrapolated beyond its own; see `scaling.predictions`.
+
+        `at`: lengths for every curve, or by length unit: `{"tokens": [100_000], "seconds": [60]}`.
+        """
+        return scaling.predictions(self, at, draws, seed)
+
+    def memory_limits(self, seed: int = 0) -> pl.DataFrame:
+        """Up to which length each curve fits in this machine's memory; see `scaling.memory_limits`."""
+        return scaling.memory_limits(self, seed)
+
+    def expected(self, dataset: Dataset | Question, draws: int = 1000, seed: int = 0) -> pl.DataFrame:
+        """Total time and peak memory of the user's inputs under each curve; see `expected.expected`.
+
+        A `Question` says by which metric the curves are ranked, and which mode and device are meant.
+        """
+        return expected.expected(self, expected.Question.of(dataset), draws, seed)
+
+    def recommendation(self, dataset: Dataset | Question, draws: int = 1000, seed: int = 0) -> Recommendation:
+        """Which curve to use for the user's inputs, what it saves, and how sure that is; see `recommend`."""
+        return recommend.answer(self, dataset, draws, seed).recommendation
 
     def label(self, point: Point) -> str:
         """What the tables call the curve of a point."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from tracekit.errors import UsageError
 from tracekit.points import Identity, Point
+from tracekit.safety import sanitize
 
 from .composition import by_component
 from .crossing import Tipping, tipping_point
 from .doubts import doubt_size, doubts
-from .resample import Curve, Pair
+from .resample import Curve, Floats, Pair, draw_curve
 
 if TYPE_CHECKING:
     from .study import Study
@@ -82,9 +84,13 @@ def tipping_points(study: Study, baseline: str | None = None, draws: int = 1000,
     """A row per pair of curves and metric; see `TIPPING` and docs/tables.md.
 
     Every model that names a baseline (or, given `baseline`, every other model) is compared with each curve of that
-    baseline that is alike in all but model and attention.
+    baseline that is alike in all but model and attention. Raises UsageError when `baseline` is no model of the study.
     """
-    pairs = list(pairs_of(series_of(study), baseline))
+    series = series_of(study)
+    if baseline is not None and not any(one.is_of(baseline) for one in series):
+        models = ", ".join(sanitize(name) for name in dict.fromkeys(one.identity.model for one in series))
+        raise UsageError(f"baseline {sanitize(baseline)!r} is no model of this study; it has: {models or 'none'}")
+    pairs = list(pairs_of(series, baseline))
     metrics = {**METRICS, **component_metrics(study)} if pairs else {}
     rows = [
         row
@@ -152,7 +158,7 @@ def _over(found: Tipping) -> float | None:
 
 def pair_of(efficient: Series, base: Series, metric: Metric) -> Pair:
     """Both curves by one metric; where they share rounds, these alone, side by side."""
-    own, other = _keyed(efficient, metric), _keyed(base, metric)
+    own, other = samples_of(efficient, metric), samples_of(base, metric)
     shared: set[float] = set()
     both = set(own) & set(other)
     for length in both:
@@ -173,10 +179,10 @@ def _doubt(efficient: Series, base: Series, length: float, metric: Metric, apart
     sides = [max((metric.doubt(p, not apart) for p in one.at(length)), default=0.0) for one in (efficient, base)]
     spreads = [max((metric.spread(p) for p in one.at(length)), default=0.0) for one in (efficient, base)]
     alike = max(sides) if apart else abs(sides[0] - sides[1])
-    return math.hypot(alike, *spreads, _drift(efficient, base, length) if apart else 0.0)
+    return math.hypot(alike, *spreads, machine_drift(efficient, base, length) if apart else 0.0)
 
 
-def _keyed(series: Series, metric: Metric) -> dict[float, Keyed]:
+def samples_of(series: Series, metric: Metric) -> dict[float, Keyed]:
     """Samples by length and round, of all points that finished (repeats together)."""
     result: dict[float, Keyed] = {}
     for point in series.points:
@@ -187,7 +193,23 @@ def _keyed(series: Series, metric: Metric) -> dict[float, Keyed]:
 
 def curve_of(series: Series, metric: Metric) -> Curve:
     """One curve by one metric, with the lengths at which it ran out of memory."""
-    return _curve(series, _keyed(series, metric))
+    return _curve(series, samples_of(series, metric))
+
+
+def curve_draws(series: Series, metric: Metric, draws: int, seed: int) -> tuple[Floats, Floats]:
+    """As `resample.draw_curve`, with what is doubtful at each length; lengths are not measured in turns."""
+    curve = curve_of(series, metric)
+    doubt = {} if metric.exact else {length: _doubt_alone(series, length, metric) for length in curve.rounds}
+    return draw_curve(curve, draws, seed, metric.exact, doubt)
+
+
+def _doubt_alone(series: Series, length: float, metric: Metric) -> float:
+    """By what log ratio a cost may be off beyond what its rounds tell, the machine's speed at the time included."""
+    points = series.at(length)
+    spread = max((metric.spread(point) for point in points), default=0.0)
+    return math.hypot(
+        max((metric.doubt(p, False) for p in points), default=0.0), spread, _slower(points, series.points)
+    )
 
 
 def _curve(series: Series, keyed: Mapping[float, Keyed]) -> Curve:
@@ -200,9 +222,13 @@ def _curve(series: Series, keyed: Mapping[float, Keyed]) -> Curve:
     return Curve(rounds, frozenset(failed - set(rounds)))
 
 
-def _drift(efficient: Series, base: Series, length: float) -> float:
+def machine_drift(efficient: Series, base: Series, length: float) -> float:
     """Log ratio of machine speed between two points, by the larger of the two works timed beside each round."""
-    sides = [[c for p in one.at(length) for c in p.calibration] for one in (efficient, base)]
+    return _slower(efficient.at(length), base.at(length))
+
+
+def _slower(points: Iterable[Point], others: Iterable[Point]) -> float:
+    sides = [[c for point in side for c in point.calibration] for side in (points, others)]
     if not all(sides):
         return 0.0
     kinds = [[statistics.median(getattr(c, kind) for c in side) for side in sides] for kind in ("matmul_ns", "copy_ns")]

@@ -16,6 +16,7 @@ from playwright.sync_api import sync_playwright
 from rich.console import Console
 
 from tracekit.analyze.load import load_study
+from tracekit.reports.asked import Asked
 from tracekit.reports.html import write_html
 from tracekit.reports.terminal import print_report
 
@@ -27,7 +28,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     study = load_study([traces])
     console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    print_report(study, console, top=6)
+    print_report(study, console, Asked(top=6))
     picture = console.export_svg(title=f"tracekit report {traces.parent.name}/{traces.name}")
     # Rich asks a server for its font; a picture in a README asks nobody.
     (folder / "terminal.svg").write_text(re.sub(r"@font-face\s*\{.*?\}", "", picture, flags=re.DOTALL))

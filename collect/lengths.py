@@ -12,7 +12,7 @@ _MOST = 10_000
 _LONGEST = 1 << 31
 
 
-def parse(specs: Iterable[str]) -> dict[str, list[float]]:
+def parse(specs: Iterable[str], option: str = "--lengths") -> dict[str, list[float]]:
     """The lengths in `[UNIT=]SPEC`s by unit, ascending and distinct; "" holds those that name no unit.
 
     Raises UsageError that names the part that is no length.
@@ -21,7 +21,7 @@ def parse(specs: Iterable[str]) -> dict[str, list[float]]:
     for text in specs:
         unit, equals, spec = text.rpartition("=")
         if equals and unit not in UNITS:
-            raise UsageError(f"--lengths {sanitize(text)}: unknown unit '{sanitize(unit)}'; known: {', '.join(UNITS)}")
+            raise UsageError(f"{option} {sanitize(text)}: unknown unit '{sanitize(unit)}'; known: {', '.join(UNITS)}")
         lengths = found.setdefault(unit, set())
         for part in spec.split(","):
             lengths.update(_part(part.strip()))

@@ -21,6 +21,9 @@ from tracekit.components import PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import length_text
 
+from . import input_marks, markers
+from .input_marks import Marks
+
 _Chart = TypeVar("_Chart", alt.Chart, alt.LayerChart)
 
 # Curves must not be taken for components: ink for the first (the baseline), then hues at least 12 (CIEDE2000) from
@@ -36,64 +39,117 @@ _CHOSEN = "datum.series === chosen_series && datum.pick === chosen_length"
 _PLAIN_AXIS: dict[str, Any] = {"gridOpacity": 0.2, "domain": False, "ticks": False}
 
 
-def latency(table: pl.DataFrame, names: Sequence[str] | None = None) -> alt.LayerChart:
+def latency(
+    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None, marks: Marks = ()
+) -> alt.LayerChart:
     """Median latency with its quartile band against length, from `study.latency()`.
 
-    `names`: all curves of the study in order, so that a curve has one colour in every chart.
+    `names`: all curves of the study in order, so that a curve has one colour in every chart. `crossings`: rows of
+    `study.tipping_points()`, of which those by this metric and in this unit of length are marked. `marks`: lengths of
+    the user's inputs to mark; see `input_marks`.
     """
     milli = table.with_columns(value=pl.col("median_ns") / 1e6, low=pl.col("lo_ns") / 1e6, high=pl.col("hi_ns") / 1e6)
-    return curve(milli, "latency (ms)", "Median latency of one step against input length", names)
+    shown = _by("latency", crossings)
+    return curve(milli, "latency (ms)", "Median latency of one step against input length", names, shown, marks)
 
 
-def memory(table: pl.DataFrame, names: Sequence[str] | None = None) -> alt.LayerChart:
-    """Peak memory against length, from `study.peak_memory()`; `names` as for `latency`."""
+def memory(
+    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None, marks: Marks = ()
+) -> alt.LayerChart:
+    """Peak memory against length, from `study.peak_memory()`; the rest as for `latency`."""
     table = table.with_columns(value=pl.col("peak_bytes") / (1 << 20))
-    return curve(table, "peak memory (MiB)", "Peak memory of one step against input length", names)
+    shown = _by("memory", crossings)
+    return curve(table, "peak memory (MiB)", "Peak memory of one step against input length", names, shown, marks)
 
 
-def throughput(table: pl.DataFrame, names: Sequence[str] | None = None) -> alt.LayerChart:
-    """Throughput at the best batch against length, from `study.throughput()`; `names` as for `latency`."""
+def throughput(
+    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None, marks: Marks = ()
+) -> alt.LayerChart:
+    """Inputs per second at the best batch, from `study.throughput()`; the rest as for `latency`."""
     table = table.with_columns(value=pl.col("samples_per_s"))
-    return curve(table, "inputs per second", "Throughput at the best batch size against input length", names)
+    return curve(
+        table,
+        "inputs per second",
+        "Throughput at the best batch size against input length",
+        names,
+        _by("throughput", crossings),
+        marks,
+    )
 
 
-def curve(table: pl.DataFrame, title: str, description: str, names: Sequence[str] | None = None) -> alt.LayerChart:
+def _by(metric: str, crossings: pl.DataFrame | None) -> pl.DataFrame | None:
+    return None if crossings is None else crossings.filter(pl.col("metric") == metric)
+
+
+def curve(
+    table: pl.DataFrame,
+    title: str,
+    description: str,
+    names: Sequence[str] | None = None,
+    crossings: pl.DataFrame | None = None,
+    marks: Marks = (),
+) -> alt.LayerChart:
     """The column `value` against `length`, one curve per `series`; `low` and `high`, where present, bound a band.
 
     Both axes are logarithmic: a power of the length is a straight line. With one length there is no curve to draw, and
-    the values stand side by side as bars.
+    the values stand side by side as bars. `crossings`: tipping points to mark; see `markers`. `marks`: lengths to
+    mark; see `input_marks`. A column `doubt` (`marks.marked`), where present, tells what to doubt about a value: it is
+    drawn hollow, and says so when pointed at.
     """
     names = list(names or table["series"].unique(maintain_order=True))
     band = ("low", "high") if "high" in table.columns else ()
-    rows = table.filter(pl.col("value") > 0, pl.col("length") > 0, *(pl.col(edge) > 0 for edge in band)).select(
-        "series", "length", "value", *band, pick=pl.col("length").map_elements(length_text, return_dtype=pl.String)
-    )
+    rows = table.filter(pl.col("value") > 0, pl.col("length") > 0, *(pl.col(edge) > 0 for edge in band))
+    told = ["doubt"] if "doubt" in rows.columns and (rows["doubt"] != "").any() else []
+    pick = pl.col("length").map_elements(length_text, return_dtype=pl.String)
+    rows = rows.select("series", "length", "value", *band, *told, pick=pick)
     unit = _unit(table)
     lengths = rows["length"].unique().sort().to_list()
     if len(lengths) == 1:
         return _bars(rows, title, f"{title} at {length_text(lengths[0], unit)}", names)
     x, y, axis = _log_axes(rows, title, unit, lengths)
     colour, shape, dash = _styles(names)
-    legend = alt.Legend(title=None, orient="top", symbolSize=90, values=[n for n in names if n in set(rows["series"])])
+    marked = _marked(crossings, table, lengths)
+    inputs = input_marks.near(marks, lengths)
+    legend = alt.Legend(
+        title=None,
+        orient="top",
+        symbolSize=90,
+        offset=18 + markers.height(marked) + input_marks.ROW * len(inputs),
+        values=[n for n in names if n in set(rows["series"])],
+    )
     quiet = alt.Color("series:N", scale=colour, legend=None)
     base = alt.Chart(alt.InlineData(values=rows.to_dicts())).encode(x=x)
     layers = [
         base.mark_line(strokeWidth=2).encode(
             y=y, color=quiet, strokeDash=alt.StrokeDash("series:N", scale=dash, legend=None)
         ),
-        base.mark_point(filled=True, opacity=1, cursor="pointer").encode(
-            y=y,
-            color=alt.Color("series:N", scale=colour, legend=legend),
-            shape=alt.Shape("series:N", scale=shape, legend=legend),
-            size=alt.condition(_CHOSEN, alt.value(170), alt.value(60)),
-            tooltip=_tooltips(title, unit, bool(band)),
+        *_by_doubt(
+            base.mark_point(filled=True, opacity=1, cursor="pointer").encode(
+                y=y,
+                color=alt.Color("series:N", scale=colour, legend=legend),
+                shape=alt.Shape("series:N", scale=shape, legend=legend),
+                size=alt.condition(_CHOSEN, alt.value(170), alt.value(60)),
+                tooltip=_tooltips(title, unit, bool(band)),
+            ),
+            rows,
+            filled=False,
+            strokeWidth=2,
         ),
     ]
     if band:
         low, high = alt.Y("low:Q", title=title, **axis), alt.Y2("high:Q")
         layers.insert(0, base.mark_area(opacity=0.15).encode(color=quiet, y=low, y2=high))
+    layers = [*input_marks.layers(inputs, x, markers.height(marked)), *layers, *markers.layers(marked, colour, shape)]
     both: alt.LayerChart = alt.LayerChart(layer=layers).resolve_legend(color="independent", shape="independent")
     return _finished(both, 300, f"{description}, both axes logarithmic")
+
+
+def _marked(crossings: pl.DataFrame | None, table: pl.DataFrame, lengths: Sequence[float]) -> list[markers.Placed]:
+    """The tipping points of this chart's unit of length, placed."""
+    if crossings is None or not lengths:
+        return []
+    alike = crossings.filter(pl.col("length_unit").is_in(table["length_unit"].unique().to_list()))
+    return markers.placed(markers.markers(alike), lengths[0], lengths[-1])
 
 
 def _log_axes(
@@ -103,7 +159,7 @@ def _log_axes(
     x = alt.X(
         "length:Q",
         title=f"input length ({unit})",
-        scale=alt.Scale(type="log", base=2, nice=False, padding=14),
+        scale=alt.Scale(type="log", base=2, nice=False, padding=markers.EDGE),
         axis=alt.Axis(values=lengths if len(lengths) <= 12 else alt.Undefined, labelExpr=_NUMBER, grid=False),
     )
     shown = [number for column in ("value", "low", "high") if column in rows.columns for number in rows[column]]
@@ -126,14 +182,29 @@ def _bars(rows: pl.DataFrame, title: str, description: str, names: Sequence[str]
     base = alt.Chart(alt.InlineData(values=rows.to_dicts())).encode(y=y)
     x = alt.X("value:Q", title=title, axis=alt.Axis(labelExpr=_NUMBER, tickCount=5, **_PLAIN_AXIS))
     band = "high" in rows.columns
-    layers = [
-        base.mark_bar(height=alt.RelativeBandSize(0.6), cursor="pointer").encode(
-            x=x, color=alt.Color("series:N", scale=colour, legend=None), tooltip=_tooltips(title, "", band)
-        )
-    ]
+    bars = base.mark_bar(height=alt.RelativeBandSize(0.6), cursor="pointer").encode(
+        x=x, color=alt.Color("series:N", scale=colour, legend=None), tooltip=_tooltips(title, "", band)
+    )
+    layers = _by_doubt(bars, rows, filled=False, strokeWidth=2)
     if band:
         layers.append(base.mark_rule(strokeWidth=2, stroke="#888").encode(x=alt.X("low:Q"), x2="high:Q"))
     return _finished(alt.LayerChart(layer=layers), 44 * rows.height, description)
+
+
+def _by_doubt(sure: alt.Chart, rows: pl.DataFrame, **look: Any) -> list[alt.Chart]:
+    """The marks `sure`, and where some rows are in doubt these apart: with that `look`, and a tooltip that says why."""
+    if "doubt" not in rows.columns:
+        return [sure]
+    unsure = sure.copy()
+    for key, value in look.items():
+        unsure.mark[key] = value
+    unsure.encoding.tooltip = [*sure.encoding.tooltip, alt.Tooltip("doubt:N", title="doubt")]
+    if (rows["doubt"] != "").all():  # a scale warns of a layer without data
+        return [unsure]
+    for channel in (unsure.encoding.color, unsure.encoding.shape):
+        if channel is not alt.Undefined:
+            channel["legend"] = None  # the sure have it
+    return [sure.transform_filter("datum.doubt === ''"), unsure.transform_filter("datum.doubt !== ''")]
 
 
 def _styles(names: Sequence[str]) -> tuple[alt.Scale, alt.Scale, alt.Scale]:

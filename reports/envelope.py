@@ -14,6 +14,8 @@ from tracekit.analyze.quality import Finding, warning_counts
 if TYPE_CHECKING:
     from tracekit.analyze.study import Study
 
+    from .asked import Asked
+
 SCHEMA = 1
 
 
@@ -31,16 +33,27 @@ def envelope(command: str, inputs: Sequence[str], findings: Sequence[Finding] = 
     return json.dumps(document, allow_nan=False, ensure_ascii=True)
 
 
-def study_tables(study: Study, top: int) -> dict[str, list[dict[str, Any]]]:
-    """Every table of a study as rows; times in integer nanoseconds, sizes in bytes, operators cut to `top` and rest."""
+def study_tables(study: Study, asked: Asked) -> dict[str, list[dict[str, Any]]]:
+    """Every table of a study as rows; times in integer nanoseconds, sizes in bytes.
+
+    Operators are cut to `asked.top` and rest; with `asked.at`, what is predicted there as well.
+    """
     tables = {
-        "tipping_points": study.tipping_points(),
+        "tipping_points": study.tipping_points(asked.baseline),
+        "reasons": study.reasons(asked.baseline),
+        "shifts": study.shifts(asked.baseline),
+        "overtakes": study.overtakes(),
         "latency": study.latency(),
         "first_token": study.first_token(),
         "throughput": study.throughput(),
         "peak_memory": study.peak_memory(),
+        "doubts": study.doubts(),
+        "scaling": study.scaling(),
+        "memory_limits": study.memory_limits(),
+        **({"predictions": study.predictions(asked.at)} if asked.at else {}),
+        "composition": study.composition(),
         "components": study.components(),
-        "operators": study.operators(top=top),
+        "operators": study.operators(top=asked.top),
         "devices": study.devices(),
         "device_launches": study.device_launches(),
         "failures": study.failures(),

@@ -20,9 +20,15 @@ _SECOND = 0.3  # a component that changes by this share of the first is named be
 Row = Mapping[str, Any]
 
 
-def explanations(study: Study, baseline: str | None = None) -> list[str]:
-    """The causes of each tipping point of latency, what moves it, and where attention overtakes the feed-forward."""
-    return [*causes(study.reasons(baseline)), *moves(study.shifts(baseline)), *overtaken(study.overtakes())]
+WHY = "Why"
+GENERALLY = "What the study found, here"
+
+
+def why(study: Study, baseline: str | None = None, above: pl.DataFrame | None = None) -> list[tuple[str, list[str]]]:
+    """Everything below as (title, sentences); titles without sentences are left out."""
+    causal = [*causes(study.reasons(baseline)), *moves(study.shifts(baseline)), *overtaken(study.overtakes())]
+    general = generally(study.tipping_points(baseline), study.composition(), above)
+    return [(title, texts) for title, texts in ((WHY, causal), (GENERALLY, general)) if texts]
 
 
 def causes(reasons: pl.DataFrame) -> list[str]:
@@ -155,7 +161,7 @@ def generally(tipping: pl.DataFrame, composition: pl.DataFrame, above: pl.DataFr
 def _against_lengths(above: pl.DataFrame | None) -> list[str]:
     if above is None or not above.height:
         return []
-    shares = above["share_above"].drop_nulls()
+    shares = above["share"].drop_nulls()
     if not shares.len():
         return ["No tipping point to hold the dataset's lengths against: none of the pairs has one."]
     low, high = float(shares.min()), float(shares.max())  # type: ignore[arg-type]

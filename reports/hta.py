@@ -13,7 +13,8 @@ from tracekit.analyze.gpu import DeviceAnalyses
 from tracekit.safety import sanitize
 from tracekit.units import duration, percent
 
-from .terminal import findings_block, plain_table
+from .terminal import findings_block
+from .text_table import plain_table
 
 _TITLES = {
     "idle": "Why the device was idle",

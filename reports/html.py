@@ -11,59 +11,77 @@ from pathlib import Path
 from markupsafe import Markup
 
 import tracekit
+from tracekit.analyze.recommend import answer
 from tracekit.analyze.study import Study
 from tracekit.analyze.trace import Trace
 from tracekit.components import PALETTE
 from tracekit.safety import atomic_write, sanitize
 
-from . import about, page_data
+from . import about, growth, page_data
+from .asked import NOTHING, Asked
 from .breakdown import device_time, host_time
+from .explanations import why
+from .marks import marked
+from .matrix import NOTE, TITLE, matrix
 from .page import environment, json_block, policy_hash, static
+from .recommendation import marks, shares, told
 from .verdicts import sentences
 
 _SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "report.js")
 
 
-def write_html(study: Study | Trace, path: Path | str) -> Path:
+def write_html(study: Study | Trace, path: Path | str, asked: Asked = NOTHING) -> Path:
     """Write the report of a study, or of one trace, to `path`, whole or not at all. Returns the path.
 
-    Raises UsageError when `path` is a folder or a device.
+    Raises UsageError when `path` is a folder or a device, and when the baseline asked for is no model of the study.
     """
     path = Path(path)
-    page = render(study).encode("utf-8", "backslashreplace")
+    page = render(study, asked).encode("utf-8", "backslashreplace")
     with atomic_write(path) as file:
         file.write(page)
     return path
 
 
-def render(study: Study | Trace) -> str:
+def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
     """The whole page."""
     if isinstance(study, Trace):
         study = Study.of(study)
     components = page_data.clean(study.components())
     bars = page_data.in_order(host_time(components), components["series"])
-    curves = page_data.curves(study)
+    tipping = study.tipping_points(asked.baseline)
+    found = answer(study, asked.dataset) if asked.dataset is not None else None
+    above = shares(found, tipping) if found else None
+    curves = page_data.curves(study, tipping, (found.unit, marks(found.question.dataset)) if found else None)
     operators = page_data.operator_rows(page_data.clean(study.operators()))
     scripts = [static(name) for name in _SCRIPTS]
     style = static("report.css") + _chip_style()
+    sections = [section for section in (growth.section(study, asked.at),) if section]
     failures = study.failures()
-    verdicts, caveat = sentences(page_data.clean(study.latency()), study.tipping_points())
+    doubted = marked(bars, page_data.clean(study.doubts()), "components")
+    verdicts, caveat = sentences(page_data.clean(study.latency()), tipping, study.throughput())
     context = {
         "title": sanitize(study.title),
         "version": tracekit.__version__,
         "policy": _policy(scripts, style),
         "style": Markup(style),
         "scripts": [Markup(script) for script in scripts],
-        "data": Markup(json_block(page_data.embedded(curves, bars, operators, components))),
+        "data": Markup(json_block(page_data.embedded(curves, sections, bars, operators, components))),
         "summary": about.summary(study.points),
+        "inputs": told(study, found, tipping, every=True) if found else None,
         "verdicts": verdicts,
         "caveat": caveat,
+        "matrix": matrix(tipping),
+        "matrix_title": TITLE,
+        "matrix_note": NOTE,
+        "charts": {(curve["metric"], curve["unit"]): f"curve-{curve['id']}" for curve in curves},
         "notices": about.notices(failures, study.findings),
         "curves": curves,
+        "why": why(study, asked.baseline, above),
+        "sections": sections,
         "bars": bars.select("series", "length").n_unique(),
         "per": _per(bars["length_unit"].drop_nulls().unique().to_list()),
         "legend": [label for label in PALETTE if label in set(bars["label"])],
-        "component_tables": page_data.breakdown_tables(bars),
+        "component_tables": page_data.breakdown_tables(doubted),
         "stepped": bool(bars["stepped"].any()),
         "device_tables": page_data.breakdown_tables(device_time(components)),
         "device": about.device_rows(study.device_launches()),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, get_args
 
 import altair as alt
 import polars as pl
+from markupsafe import Markup
 
 from tracekit.analyze.attribute import OUTSIDE
 from tracekit.analyze.study import Study
@@ -16,6 +17,9 @@ from tracekit.units import byte_size, duration, length_text, percent, significan
 
 from . import charts
 from .breakdown import WHOLE_TRACE
+from .figure import Section
+from .input_marks import Marks, said_of
+from .marks import clause, legend, marked
 
 OPERATORS = 40  # rows of the operator table per curve, length and kind; the others are one row, so that sums stay true
 MISSING = "-"
@@ -60,9 +64,9 @@ _THROUGHPUT = _Kind(
 )
 
 
-def clean(table: pl.DataFrame) -> pl.DataFrame:
+def clean(table: pl.DataFrame, *columns: str) -> pl.DataFrame:
     """The table with the names of its curves made visible and short: they are the user's, or a foreign file's."""
-    return table.with_columns(pl.col("series").map_elements(sanitize, return_dtype=pl.String))
+    return table.with_columns(pl.col(columns or ("series",)).map_elements(sanitize, return_dtype=pl.String))
 
 
 def in_order(rows: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
@@ -70,13 +74,16 @@ def in_order(rows: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
     return rows.sort(pl.col("series").cast(pl.Enum(names.unique(maintain_order=True))), maintain_order=True)
 
 
-def curves(study: Study) -> list[dict[str, Any]]:
-    """Each chart of values against length that the study has data for: id, title, note, spec, and its table.
+def curves(study: Study, tipping: pl.DataFrame, inputs: tuple[str, Marks] | None = None) -> list[dict[str, Any]]:
+    """Each chart of values against length there is data for: id, metric, unit, title, note, doubts, spec, its table.
 
-    There is one for each unit of length. Where a point failed, the table says how instead of a value.
+    There is one for each unit of length, with the `tipping` points by its metric. Where a point failed, the table says
+    how instead of a value. `inputs`: the unit of the user's inputs, and their quantiles to mark.
     """
     tables = [(_LATENCY, study.latency()), (_MEMORY, study.peak_memory()), (_THROUGHPUT, study.throughput())]
-    cleaned = [(kind, clean(table)) for kind, table in tables]
+    found_doubts = study.doubts()
+    cleaned = [(kind, clean(marked(table, found_doubts, kind.key))) for kind, table in tables]
+    crossings = clean(tipping, *(name for name in tipping.columns if name.startswith(("efficient", "baseline"))))
     names = list(dict.fromkeys(name for _, table in cleaned for name in table["series"]))
     failed = {(r["length"], r["series"]): sanitize(r["status"]) for r in clean(study.failures()).to_dicts()}
     found = []
@@ -85,7 +92,10 @@ def curves(study: Study) -> list[dict[str, Any]]:
         for number, ((unit,), group) in enumerate(table.group_by("length_unit", maintain_order=True)):
             title = f"{kind.title} ({sanitize(unit)} of input)" if several else kind.title
             chart = {"id": f"{kind.key}{number}", "title": title, "note": _note(kind, group)}
-            spec = kind.chart(group, names).to_dict()
+            marks = inputs[1] if inputs and inputs[0] == unit else ()
+            chart["note"] += said_of(marks, group["length"].unique().sort().to_list())
+            chart |= {"metric": kind.key, "unit": sanitize(unit), "doubts": legend(group)}
+            spec = kind.chart(group, names, crossings, marks).to_dict()
             found.append({**chart, "spec": spec, **_by_length(group, str(unit), kind, failed)})
     return found
 
@@ -99,10 +109,18 @@ def _note(kind: _Kind, table: pl.DataFrame) -> str:
 def _by_length(table: pl.DataFrame, unit: str, kind: _Kind, failed: Mapping[Any, str]) -> dict[str, Any]:
     """A table of text: lengths down (those of failures too), curves across."""
     names = table["series"].unique(maintain_order=True).to_list()
-    cells = {**failed, **{(row["length"], row["series"]): kind.spell(row[kind.column]) for row in table.to_dicts()}}
+    told = {(row["length"], row["series"]): _with_marks(kind.spell(row[kind.column]), row) for row in table.to_dicts()}
+    cells = {**failed, **told}
     lengths = sorted({length for length, name in cells if name in names})
     body = [[length_text(n), *(cells.get((n, name), MISSING) for name in names)] for n in lengths]
     return {"head": [sanitize(unit), *names], "body": body}
+
+
+def _with_marks(text: str, row: dict[str, Any]) -> str:
+    """The text of a cell, and beside it the letters of its doubts, which spell them out when pointed at."""
+    if not row["marks"]:
+        return text
+    return Markup('{} <sup><abbr title="{}">{}</abbr></sup>').format(text, clause(row), row["marks"])
 
 
 def breakdown_tables(rows: pl.DataFrame) -> list[dict[str, Any]]:
@@ -118,7 +136,10 @@ def breakdown_tables(rows: pl.DataFrame) -> list[dict[str, Any]]:
             body.append([label, *shown])
         totals = dict(group.group_by("length_text").agg(pl.col("value_ns").sum()).iter_rows())
         body.append(["total", *(duration(totals[length]) for length in lengths)])
-        tables.append({"series": series, "head": ["component", *lengths], "body": body})
+        doubted = {row["length_text"]: row for row in group.to_dicts()} if "marks" in group.columns else {}
+        head = [_with_marks(length, doubted[length]) if doubted else length for length in lengths]
+        doubts = legend(group) if doubted else ""
+        tables.append({"series": series, "head": ["component", *head], "body": body, "doubts": doubts})
     return tables
 
 
@@ -144,7 +165,11 @@ def operator_rows(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def embedded(
-    found: Sequence[dict[str, Any]], bars: pl.DataFrame, operators: pl.DataFrame, components: pl.DataFrame
+    found: Sequence[dict[str, Any]],
+    sections: Sequence[Section],
+    bars: pl.DataFrame,
+    operators: pl.DataFrame,
+    components: pl.DataFrame,
 ) -> dict[str, Any]:
     """What the script reads: the specifications, and every table once, column by column."""
     # Curves of one unit share their scales. A unit is foreign text: the script finds its charts by number.
@@ -160,7 +185,8 @@ def embedded(
     beside = pl.col("host_ns").filter(pl.col("phase") == OUTSIDE).sum() > 0
     steps = components.group_by("series", "length", maintain_order=True).agg(pl.col("steps").max(), beside=beside)
     return {
-        "curves": {curve["id"]: curve["spec"] for curve in found},
+        "charts": {curve["id"]: curve["spec"] for curve in found}
+        | {figure.id: figure.spec for section in sections for figure in section.figures if figure.spec},
         "components": {"specs": specs, "table": table.to_dict(as_series=False)},
         "series": series.to_dict(as_series=False),
         "operators": operators.to_dict(as_series=False),

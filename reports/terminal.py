@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.style import Style
@@ -17,50 +16,63 @@ from rich.table import Table
 from rich.text import Text
 
 from tracekit.analyze.quality import Finding
+from tracekit.analyze.recommend import Answer, answer
+from tracekit.analyze.scaling import At
 from tracekit.analyze.study import Study
 from tracekit.components import COLOURS, PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
+from . import growth
+from .asked import NOTHING, Asked
 from .breakdown import LAUNCHES, ONE_STEP, WHOLE_TRACE, by_phase, device_time, host_time
-from .verdicts import sentences
+from .explanations import why
+from .marks import legend, marked
+from .matrix import matrix
+from .matrix_text import matrix_block
+from .recommendation import shares
+from .text_table import plain_table
+from .verdicts import hint, sentences
+from .your_data import your_data
 
 _WIDE = 120  # columns from which tables show more than one figure a cell
 _NAME = {80: 34, _WIDE: 60}
 _SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
+_DOUBT_STYLE = "yellow"
 
 
-def render(study: Study, width: int, top: int = 10) -> RenderableType:
-    """The whole report as one Rich renderable for a terminal of `width` columns."""
+def render(study: Study, width: int, asked: Asked = NOTHING) -> RenderableType:
+    """The whole report as one Rich renderable for a terminal of `width` columns.
+
+    Raises UsageError when the baseline asked for is no model of the study.
+    """
+    found = answer(study, asked.dataset) if asked.dataset is not None else None
     blocks: list[RenderableType | None] = [
         _headline(study),
+        *(your_data(study, found, width, asked.baseline) if found else ()),
+        *_answer(study, width, asked.baseline, found),
         *_curves(study, width),
+        *_growth(study, width, asked.at),
         *_breakdowns(study, width),
         *_phases(study),
-        *_operators(study, width, top),
+        *_operators(study, width, asked.top),
     ]
     blocks += [_device(study), _failures(study), findings_block(study.findings)]
     return Group(*(Padding(block, (0, 0, 1, 0)) for block in blocks if block is not None))
 
 
-def print_report(study: Study, console: Console, top: int = 10) -> None:
+def print_report(study: Study, console: Console, asked: Asked = NOTHING) -> None:
     """Print `render` to a console."""
-    console.print(render(study, console.width, top), soft_wrap=False)
+    console.print(render(study, console.width, asked), soft_wrap=False)
 
 
 def _text(value: object, style: str | Style = "", limit: int | None = 200) -> Text:
     return Text(sanitize(value, limit), style=style)
 
 
-def plain_table() -> Table:
-    """The house's table: no frame, a line under the head."""
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1), collapse_padding=True)
-
-
-def _titled(title: str, table: Table, note: str = "") -> RenderableType:
-    """A table under its title; both stand outside it, so that a narrow table does not wrap them."""
-    parts: list[RenderableType] = [_text(title, "bold"), table]
-    return Group(*parts, _text(note, "dim")) if note else Group(*parts)
+def _titled(title: str, table: Table, *notes: str) -> RenderableType:
+    """A table under its title, over its notes; all stand outside it, so that a narrow table does not wrap them."""
+    return Group(_text(title, "bold"), table, *(_text(note, "dim", limit=None) for note in notes if note))
 
 
 # -- the answer
@@ -81,21 +93,34 @@ def _headline(study: Study) -> RenderableType:
     return Group(*lines)
 
 
+def _answer(study: Study, width: int, baseline: str | None, found: Answer | None) -> Iterator[RenderableType]:
+    """What to use from which length on, and why."""
+    if not study.latency().height:
+        return
+    yield _versus(study, baseline)
+    tipping = study.tipping_points(baseline)
+    if pairs := matrix(tipping):
+        yield matrix_block(pairs, width)
+    above = shares(found, tipping) if found else None
+    for title, texts in why(study, baseline, above):
+        yield Group(_text(title, "bold"), *(Padding(Text(text), (0, 0, 0, 2)) for text in texts))
+
+
 def _curves(study: Study, width: int) -> Iterator[RenderableType]:
-    latency = study.latency()
+    doubts = study.doubts()
+    latency = marked(study.latency(), doubts, "latency")
     if latency.height:
-        yield _versus(study)
         note = "unprofiled runs; ± is half the interquartile range over the median"
         yield from _by_length("Latency (median)", latency, "median_ns", duration, note, width)
-    first = study.first_token()
+    first = marked(study.first_token(), doubts, "first_token")
     if first.height:
         note = "prefill of the whole input; in decode mode latency is of one token against a cache of that length"
         yield from _by_length("Time to the first token (median)", first, "median_ns", duration, note, width)
-    memory = study.peak_memory()
+    memory = marked(study.peak_memory(), doubts, "memory")
     if memory.height:
         methods = ", ".join(sorted(set(memory["method"])))
         yield from _by_length("Peak memory of one step", memory, "peak_bytes", byte_size, sanitize(methods), width)
-    rate = study.throughput()
+    rate = marked(study.throughput(), doubts, "throughput")
     if rate.height:
         yield from _by_length("Throughput at the best batch", rate, "samples_per_s", _rate, "inputs per second", width)
 
@@ -104,31 +129,45 @@ def _rate(value: float) -> str:
     return f"{significant(value)}/s"
 
 
-def _versus(study: Study) -> RenderableType:
-    verdicts, caveat = sentences(study.latency(), study.tipping_points())
-    if not verdicts:
-        return Text("one curve: nothing to compare it with", style="dim")
+def _versus(study: Study, baseline: str | None) -> RenderableType:
+    latency, tipping = study.latency(), study.tipping_points(baseline)
+    verdicts, caveat = sentences(latency, tipping, study.throughput())
     lines = [Text.assemble((sanitize(v.series), "bold"), " is ", sanitize(v.text, None)) for v in verdicts]
-    return Group(*lines, Text(caveat, style="dim"))
+    last = caveat if verdicts else "one curve: nothing to compare it with"
+    return Group(*lines, *(Text(said, style="dim") for said in (last, hint(latency, tipping, baseline)) if said))
 
 
 def _by_length(
     title: str, table: pl.DataFrame, column: str, shown: Callable[[float], str], note: str, width: int
 ) -> Iterator[RenderableType]:
-    """One table per length unit: a row per length, a column per curve, the best of each row in bold."""
+    """One table per length unit: a row per length, a column per curve, the best of each row in bold.
+
+    A curve with doubts has a second column, of their letters, which the last note explains.
+    """
     best = max if column == "samples_per_s" else min
     for (unit,), group in table.group_by("length_unit", maintain_order=True):
         names = group["series"].unique(maintain_order=True).to_list()
         for chunk in _chunks(names, max(1, (width - 10) // 24)):
+            of_chunk = group.filter(pl.col("series").is_in(chunk))
+            doubted = set(of_chunk.filter(pl.col("marks") != "")["series"])
             out = plain_table()
             out.add_column(Text(str(unit)), justify="right")
             for name in chunk:
                 out.add_column(_text(name, limit=40), justify="right")
+                if name in doubted:
+                    out.add_column(style=_DOUBT_STYLE, no_wrap=True)
             for length in group["length"].unique().sort():
                 values = {r["series"]: r for r in group.filter(pl.col("length") == length).to_dicts()}
                 top = best(r[column] for r in values.values())
-                out.add_row(length_text(length), *(_cell(values.get(name), column, shown, top) for name in chunk))
-            yield _titled(title, out, note)
+                cells: list[RenderableType] = [length_text(length)]
+                for name in chunk:
+                    row = values.get(name)
+                    cells += [
+                        _cell(row, column, shown, top),
+                        *([row["marks"] if row else ""] if name in doubted else []),
+                    ]
+                out.add_row(*cells)
+            yield _titled(title, out, note, legend(of_chunk))
 
 
 def _cell(row: dict[str, Any] | None, column: str, shown: Callable[[float], str], top: float) -> Text:
@@ -146,19 +185,33 @@ def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
     return (names[i : i + size] for i in range(0, len(names), size))
 
 
+def _growth(study: Study, width: int, at: At) -> Iterator[RenderableType]:
+    """How cost grows with length, and what it would be at `at`."""
+    for grid in growth.grids(study, at, width):
+        out = plain_table()
+        for number, name in enumerate(grid.head):
+            inner = 0 < number < len(grid.head) - 1  # the first column has names, the last may have words
+            out.add_column(Text(name), justify="right" if number else "left", no_wrap=inner, overflow="fold")
+        for row in grid.body:
+            out.add_row(*map(Text, row))
+        yield Group(_titled(grid.title, out), *(Text(note, style="dim") for note in grid.notes))
+
+
 # -- where the time goes
 
 
 def _breakdowns(study: Study, width: int) -> Iterator[RenderableType]:
     components = study.components()
     latency = study.latency()
-    for (series,), rows in host_time(components).group_by("series", maintain_order=True):
+    hosts = marked(host_time(components), study.doubts(), "components")
+    for (series,), rows in hosts.group_by("series", maintain_order=True):
         overhead = _overhead(latency.filter(pl.col("series") == series))
         note = f"of the profiled run, {overhead}; latency comes from unprofiled runs"
         what = "of one profiled step" if rows["stepped"].any() else "of the whole trace"
-        yield _breakdown(f"Host time {what}: {series}", rows, width, note if rows["stepped"].any() else "")
+        notes = (note if rows["stepped"].any() else "", legend(rows))
+        yield _breakdown(f"Host time {what}: {series}", rows, width, *notes)
     for (series,), rows in device_time(components).group_by("series", maintain_order=True):
-        yield _breakdown(f"Device time, all that was recorded: {series}", rows, width)
+        yield _breakdown(f"Device time, all that was recorded: {series}", rows.with_columns(marks=pl.lit("")), width)
 
 
 def _overhead(latency: pl.DataFrame) -> str:
@@ -171,15 +224,19 @@ def _overhead(latency: pl.DataFrame) -> str:
     return f"whose steps took {times} times as long as unprofiled ones"
 
 
-def _breakdown(title: str, rows: pl.DataFrame, width: int, note: str = "") -> RenderableType:
+def _breakdown(title: str, rows: pl.DataFrame, width: int, *notes: str) -> RenderableType:
     """Components down, lengths across, the share at least of the last, and the total."""
     wide = width >= _WIDE
     lengths = _fitting(rows["length_text"].unique(maintain_order=True).to_list(), (width - 34) // (18 if wide else 9))
     shared = lengths if wide else lengths[-1:]
+    doubted = dict(rows.select("length_text", "marks").iter_rows())
     out = plain_table()
     out.add_column(Text("component"), no_wrap=True)
     for length in lengths:
-        out.add_column(Text("time" if length in (WHOLE_TRACE, ONE_STEP) else length), justify="right", no_wrap=True)
+        head = Text("time" if length in (WHOLE_TRACE, ONE_STEP) else length)
+        if doubted[length]:
+            head.append(f" {doubted[length]}", style=_DOUBT_STYLE)
+        out.add_column(head, justify="right", no_wrap=True)
         if length in shared:
             out.add_column(Text("share"), justify="right", style="dim", no_wrap=True)
     cells = {(row["label"], row["length_text"]): row for row in rows.to_dicts()}
@@ -195,7 +252,7 @@ def _breakdown(title: str, rows: pl.DataFrame, width: int, note: str = "") -> Re
     totals = dict(rows.group_by("length_text").agg(pl.col("value_ns").sum()).iter_rows())
     last = [cell for length in lengths for cell in (duration(totals[length]), *([""] if length in shared else []))]
     out.add_row("total", *last, style="bold")
-    return _titled(title, out, note)
+    return _titled(title, out, *notes)
 
 
 def _phases(study: Study) -> Iterator[RenderableType]:

@@ -63,7 +63,7 @@ def store_point() -> Callable[..., Path]:
     """Write a point file: `store_point(folder, "bert", 128, ms, ops=[...], identity={...}, **point_fields)` -> path.
 
     Its trace has one profiled step of `ms`: 60% attention, in which `ops` share 50% of the step, 30% ffn, 10% outside
-    the model. Its three latency samples are 2% apart.
+    the model. Its five latency samples are 1% apart.
     """
 
     def event(name: str, start: float, dur: float, cat: str = "user_annotation") -> dict[str, Any]:
@@ -82,7 +82,9 @@ def store_point() -> Callable[..., Path]:
         point = Point(
             **{
                 "identity": made,
-                "samples": [Sample(wall_ns=int(ms * 1e6 * f), cpu_ns=int(ms * 1e6)) for f in (0.98, 1.0, 1.02)],
+                "samples": [
+                    Sample(wall_ns=int(ms * 1e6 * f), cpu_ns=int(ms * 1e6)) for f in (0.98, 0.99, 1.0, 1.01, 1.02)
+                ],
                 "memory": PeakMemory(bytes=length << 20, method="allocator events"),
                 "tokens": length,
                 "environment": {"cpu_model": "Test CPU"},

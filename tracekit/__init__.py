@@ -12,17 +12,32 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "load": "tracekit.analyze.load",
+    "load_dataset": "tracekit.analyze.dataset_file",
     "Study": "tracekit.analyze.study",
     "Trace": "tracekit.analyze.trace",
+    "Asked": "tracekit.reports.asked",
     "annotate": "tracekit.collect.annotate",
     "sweep": "tracekit.collect.sweep",
     "write_html": "tracekit.reports.html",
     "Point": "tracekit.points",
     "TracekitError": "tracekit.errors",
 }
-__all__ = ["Point", "Study", "Trace", "TracekitError", "__version__", "annotate", "load", "sweep", "write_html"]
+__all__ = [
+    "Asked",
+    "Point",
+    "Study",
+    "Trace",
+    "TracekitError",
+    "__version__",
+    "annotate",
+    "load",
+    "load_dataset",
+    "sweep",
+    "write_html",
+]
 
 if TYPE_CHECKING:
+    from tracekit.analyze.dataset_file import load_dataset
     from tracekit.analyze.load import load
     from tracekit.analyze.study import Study
     from tracekit.analyze.trace import Trace
@@ -30,6 +45,7 @@ if TYPE_CHECKING:
     from tracekit.collect.sweep import sweep
     from tracekit.errors import TracekitError
     from tracekit.points import Point
+    from tracekit.reports.asked import Asked
     from tracekit.reports.html import write_html
 
 

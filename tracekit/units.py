@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 _DURATIONS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns"))
+_SPANS = ((86_400_000_000_000, "d"), (3_600_000_000_000, "h"), (60_000_000_000, "min"), *_DURATIONS)
 _BYTES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
 
 
@@ -27,6 +29,24 @@ def significant(value: float, digits: int = 3) -> str:
 def duration(ns: float) -> str:
     """A duration in nanoseconds with a fitting unit: `1_234_567` -> `1.23 ms`."""
     return _scaled(ns, _DURATIONS)
+
+
+def long_duration(ns: float) -> str:
+    """A sum of durations in nanoseconds, in minutes, hours and days too: `7.2e12` -> `2.00 h`."""
+    return _scaled(ns, _SPANS)
+
+
+def with_interval(shown: Callable[[float], str], value: float, low: float | None, high: float | None) -> str:
+    """A value with its interval, each in the unit that fits it, named once if it is the same: `1.34 h [1.01, 2.06]`."""
+    if low is None or high is None:
+        return shown(value)
+    number, ends = shown(value), [shown(low), shown(high)]
+    if ends == [number, number]:
+        return number
+    unit = number.rpartition(" ")[2]
+    if all(end.endswith(f" {unit}") for end in ends):
+        ends = [end.removesuffix(f" {unit}") for end in ends]
+    return f"{number} [{', '.join(ends)}]"
 
 
 def byte_size(size: float) -> str:

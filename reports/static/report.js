@@ -76,9 +76,9 @@
       })
       .catch((error) => { element.textContent = `This chart could not be drawn: ${error.message}`; }));
   };
-  const drawCurves = () => {
-    for (const element of every("[data-curve]")) {
-      const spec = data.curves[element.dataset.curve];
+  const drawCharts = () => {
+    for (const element of every("[data-chart]")) {
+      const spec = data.charts[element.dataset.chart];
       draw(element, spec, spec.datasets);
     }
   };
@@ -231,7 +231,7 @@
   window.addEventListener("afterprint", () => { for (const one of closed) one.open = false; });
 
   recall();
-  drawCurves();
+  drawCharts();
   drawComponents();
   show();
 })();

@@ -12,6 +12,7 @@ import pytest
 import tracekit
 from tracekit import points
 from tracekit.analyze import curves
+from tracekit.analyze.doubts import DOUBT
 from tracekit.analyze.load import load, load_study
 from tracekit.analyze.study import Study
 from tracekit.analyze.trace import Trace
@@ -119,7 +120,13 @@ def test_a_folder_is_a_study_baseline_first(tmp_path: Path, events: list[dict[st
     components = study.components()
     assert components.columns[: len(curves.IDENTITY)] == list(curves.IDENTITY)
     assert components.group_by("series").len().height == 2
-    assert [f.code for f in study.findings] == ["busy_machine"]  # samples waited for a tenth of their time
+    # Four samples, that waited for a core a tenth of their time and for nobody knows what four tenths.
+    found = [(f.code, f.severity, f.count, f.where) for f in study.findings]
+    assert found == [
+        ("busy_machine", "warning", 4, "bert at 128 and others"),
+        ("waiting", "warning", 4, "bert at 128 and others"),
+        ("few_repeats", "note", 4, "bert at 128 and others"),
+    ]
     assert "table" in study._repr_html_()
 
 
@@ -190,3 +197,21 @@ def test_time_to_the_first_token(tmp_path: Path, events: list[dict[str, Any]]) -
     store(tmp_path, make("gpt2", mode="decode", first_token=first), events)
     store(tmp_path, make("gpt2"), events)
     assert load_study([tmp_path]).first_token().select("mode", "median_ns", "samples").rows() == [("decode", 20.0, 3)]
+
+
+def test_doubts_name_their_point_and_number(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+    trials = [Trial(batch=1, samples_ns=[10])]
+    store(tmp_path, make("bert", 128, walls=(100,) * 5, throughput=trials), events)
+    store(tmp_path, make("good", 64, samples=[Sample(wall_ns=100, cpu_ns=100)] * 5), events)
+    study = load_study([tmp_path])
+    doubts = study.doubts()
+    assert doubts.schema == {**curves.IDENTITY, **DOUBT}
+    assert doubts.select("series", "length", "tokens", "metric", "code").rows() == [
+        ("bert", 128, 128, "latency", "busy_machine"),
+        ("bert", 128, 128, "latency", "waiting"),
+        ("bert", 128, 128, "throughput", "few_repeats"),
+        ("bert", 128, 128, "throughput", "busy_machine"),
+    ]
+    assert doubts["size"].to_list() == [0.1, pytest.approx(0.4), None, 0.1]
+    assert {f.code: (f.count, f.where) for f in study.findings}["busy_machine"] == (1, "bert at 128")
+    assert load_study([store(tmp_path / "one", make("good", 64, walls=()), events)]).doubts().height == 0

@@ -18,6 +18,7 @@ from tracekit.analyze.crossing import Tipping, padding, tipping_point
 from tracekit.analyze.load import load_study
 from tracekit.analyze.polynomials import nonnegative_fits
 from tracekit.analyze.resample import Curve, Pair
+from tracekit.errors import UsageError
 from tracekit.points import Sample, Trial
 
 LENGTHS = (128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0)
@@ -108,6 +109,16 @@ def test_a_crossing_near_the_end_of_the_range_leaves_the_interval_open() -> None
     assert found.lo is None
     assert found.hi is not None
     assert found.hi < 256
+
+
+def test_never_is_not_said_where_a_median_is_better() -> None:
+    wild = (0.5, 5, 6, 0.6, 5, 0.9, 5.5, 4)
+    own = Curve({n: [[2.0 * n]] * 8 for n in LENGTHS})
+    base = Curve({n: [[n * (factor if n == 512 else 1.0)] for factor in wild] for n in LENGTHS})
+    found = tipping_point(Pair(own, base))
+    assert (found.verdict, found.reason) == ("not_resolved", "better at some measured lengths, but not surely")
+    calm = Curve({n: [[1.0 * n]] * 8 for n in LENGTHS})
+    assert tipping_point(Pair(own, calm)).verdict == "never"
 
 
 def test_noise_and_too_few_rounds_resolve_nothing() -> None:
@@ -228,7 +239,8 @@ def test_any_model_may_be_the_baseline(folder: Path) -> None:
     frame = load_study([folder]).tipping_points("longformer", draws=100)
     assert set(frame["baseline_model"]) == {"longformer"}
     assert frame.filter(metric="latency")["verdict"].to_list() == ["between", "between"]
-    assert load_study([folder]).tipping_points("nobody").height == 0
+    with pytest.raises(UsageError, match=r"'nobody' is no model of this study; it has: bert, longformer"):
+        load_study([folder]).tipping_points("nobody")
 
 
 def test_the_intervals_hold_the_truth(root: Path) -> None:

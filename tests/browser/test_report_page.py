@@ -34,8 +34,9 @@ def report(tmp_path_factory: pytest.TempPathFactory, store_point: Store) -> str:
     folder = tmp_path_factory.mktemp("study")
     for length in (128, 2048):
         store_point(folder, "bert", length, length / 100, ["aten::mm", "aten::add", f"aten::only_{length}", *HOSTILE])
-        store_point(folder, HOSTILE[0], length, length / 50, HOSTILE, memory=PeakMemory(bytes=1, method=HOSTILE[1]))
-        store_point(folder, "__proto__", length, length / 70, HOSTILE)
+        memory = PeakMemory(bytes=1, method=HOSTILE[1])
+        store_point(folder, HOSTILE[0], length, length / 50, HOSTILE, memory=memory, baseline="bert")
+        store_point(folder, "__proto__", length, 4 + length / 400, HOSTILE, baseline="bert")
     store_point(folder, "odd unit", 3, 7.0, identity={"length_unit": UNIT})
     failed = Point(identity=Identity(model="bert", length=16384, attention="sdpa", threads=2), status="oom")
     (folder / "x.failed.json").write_bytes(points.encode(failed))
@@ -83,6 +84,25 @@ def test_draws_everything_and_loads_nothing(opened: Opened, report: str) -> None
     assert all(count > 5 for count in marks)
     assert "1,024" not in page.inner_text("#curves")  # ticks are the measured lengths
     assert "2,048" in page.locator("#curves .chart svg").first.text_content()
+
+
+def test_tipping_points_are_told_and_marked(opened: Opened, report: str) -> None:
+    page = opened.open(report)
+    cells = page.eval_on_selector_all(".matrix tbody tr", "all => all.map(row => [...row.cells].map(c => c.innerText))")
+    assert [(row[0], row[1].split()[0]) for row in cells] == [
+        (f"{HOSTILE[0]} against bert", "never"),
+        ("__proto__ against bert", "from"),
+    ]
+    chart = page.locator("[data-chart=latency0]")
+    names = chart.locator("svg .mark-text text", has_text="__proto__").filter(has_text=cells[1][1].split()[1])
+    assert names.count() == 1
+    top = "e => e.getBoundingClientRect().top"
+    assert names.evaluate(top) > chart.locator("svg .role-legend").first.evaluate(top)
+    chart.locator("svg .mark-symbol path[aria-label*='tipping point']").hover()
+    assert "__proto__ is faster than bert from" in page.locator("#vg-tooltip-element").inner_text()
+    page.click(".matrix td a")
+    assert page.url.endswith("#curve-latency0")
+    assert opened.said == []
 
 
 def test_no_name_acts(opened: Opened, report: str) -> None:
@@ -136,7 +156,7 @@ def test_charts_and_table_share_one_choice(opened: Opened, report: str) -> None:
     assert (page.input_value("#series"), page.input_value("#length")) == ("__proto__", "128")
     wait_for_outline(page, "__proto__")
     assert "series=__proto__" in page.url
-    page.locator("[data-curve=latency0] svg .mark-symbol path[aria-label*='curve: bert']").first.click()
+    page.locator("[data-chart=latency0] svg .mark-symbol path[aria-label*='curve: bert']").first.click()
     assert page.inner_text("#chosen") == "of bert at 128 tokens"
     page.select_option("#length", "2,048")
     wait_for_outline(page, "bert")
@@ -147,7 +167,7 @@ def test_names_in_tooltips_are_text(opened: Opened, report: str) -> None:
     page = opened.open(report)
     tip = page.locator("#vg-tooltip-element")
     seen = ""
-    for chart in ("[data-curve=latency0]", "[data-curve=latency1]"):
+    for chart in ("[data-chart=latency0]", "[data-chart=latency1]"):
         marks = page.locator(f"{chart} svg .mark-symbol path[aria-label], {chart} svg .mark-rect path[aria-label]")
         for i in range(marks.count()):
             marks.nth(i).hover(force=True)

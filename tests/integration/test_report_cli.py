@@ -42,6 +42,24 @@ def test_json_is_one_object_on_stdout(run_cli: Run, trace: Path) -> None:
     assert document["warnings"] == {}
 
 
+def test_any_model_is_the_baseline_in_every_output(
+    run_cli: Run, tmp_path: Path, store_point: Callable[..., Path]
+) -> None:
+    for length in (128, 2048):
+        store_point(tmp_path, "bert", length, length / 100)
+        store_point(tmp_path, "mine", length, 5)
+    plain = run_cli("report", tmp_path).stdout
+    assert "compare with one of them by --baseline NAME: bert, mine" in " ".join(plain.split())
+    done = run_cli("report", tmp_path, "--baseline", "mine", "--html")
+    assert done.returncode == 0, done.stderr
+    assert "bert is slower than mine from" not in done.stdout
+    assert "bert is faster than mine only up to" in done.stdout
+    assert "--baseline" not in done.stdout
+    assert "faster than mine only up to" in (tmp_path / "report.html").read_text()
+    rows = json.loads(run_cli("report", tmp_path, "--baseline", "mine", "--json").stdout)["tables"]["tipping_points"]
+    assert {(row["efficient"], row["baseline"]) for row in rows} == {("bert", "mine")}
+
+
 @pytest.mark.parametrize("order", ["html last", "html first"])
 def test_html_goes_beside_the_traces(run_cli: Run, trace: Path, order: str) -> None:
     words = ["--html", trace.parent] if order == "html first" else [trace.parent, "--html"]
@@ -78,6 +96,7 @@ def test_a_report_of_a_folder_that_holds_a_report(run_cli: Run, trace: Path) -> 
         (["report", "{tmp}/zero.json"], "zero.json: the file is empty"),
         (["report", "{tmp}/zero.json", "--top", "0"], "--top"),
         (["report", "{tmp}/zero.json", "--nonsense"], "--nonsense"),
+        (["report", "{tmp}/good.json", "--baseline", "bert", "-q"], "'bert' is no model of this study; it has: none"),
         (["nonsense"], "nonsense"),
         ([], "COMMAND"),
     ],
@@ -87,6 +106,7 @@ def test_errors_are_one_line_and_exit_2(run_cli: Run, tmp_path: Path, words: lis
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.json").write_text('{"a": 1}')
     (tmp_path / "zero.json").touch()
+    (tmp_path / "good.json").write_text(json.dumps({"traceEvents": [event("aten::mm", 0, 10)]}))
     done = run_cli(*(word.format(tmp=tmp_path) for word in words))
     assert done.returncode == 2
     assert done.stdout == ""
@@ -115,7 +135,7 @@ def test_c_locale_and_closed_pipe(run_cli: Run, trace: Path) -> None:
     assert "aten::mm" in done.stdout
 
 
-@pytest.mark.parametrize("command", [[], ["report"], ["collect"], ["open"], ["models"]])
+@pytest.mark.parametrize("command", [[], ["report"], ["recommend"], ["collect"], ["open"], ["models"]])
 def test_help_has_examples(run_cli: Run, command: list[str]) -> None:
     done = run_cli(*command, "--help")
     assert done.returncode == 0

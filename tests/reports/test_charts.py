@@ -68,6 +68,25 @@ def test_no_two_of_many_curves_look_the_same() -> None:
     assert not set(charts.CURVE_COLOURS) & set(COLOURS.values())
 
 
+def test_what_is_in_doubt_is_hollow_and_says_why(study: Study) -> None:
+    def marks(doubts: list[str], rows: pl.DataFrame) -> dict[str, Any]:
+        spec = charts.latency(rows.with_columns(doubt=pl.Series(doubts))).to_dict()
+        shown = [layer for layer in spec["layer"] if layer["mark"]["type"] in ("point", "bar")]
+        tips = [[tip["field"] for tip in layer["encoding"]["tooltip"]] for layer in shown]
+        legends = [layer["encoding"]["color"].get("legend") is not None for layer in shown]
+        return {"filled": [layer["mark"].get("filled") for layer in shown], "tips": tips, "legends": legends}
+
+    rows = study.latency()
+    plain = ["series", "length", "value", "low", "high"]
+    assert marks([""] * 4, rows) == {"filled": [True], "tips": [plain], "legends": [True]}
+    some = marks(["", "drift", "", "<b>"], rows)
+    assert some == {"filled": [True, False], "tips": [plain, [*plain, "doubt"]], "legends": [True, False]}
+    assert marks(["drift"] * 4, rows) == {"filled": [False], "tips": [[*plain, "doubt"]], "legends": [True]}
+    bars = marks(["drift", ""], rows.filter(pl.col("length") == 128))
+    assert bars["filled"] == [None, False]
+    assert bars["tips"] == [plain, [*plain, "doubt"]]
+
+
 def luminance(colour: str) -> float:
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]

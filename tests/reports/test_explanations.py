@@ -132,7 +132,7 @@ def test_the_three_findings_have_numbers() -> None:
     ]
     parts = [("attention", 128.0, 0.25), ("ffn", 128.0, 0.75), ("attention", 4096.0, 0.6), ("ffn", 4096.0, 0.4)]
     made = [{"series": "x", "component": c, "length": n, "share": share} for c, n, share in parts]
-    above = pl.DataFrame({"share_above": [0.02, 0.4, None]})
+    above = pl.DataFrame({"share": [0.02, 0.4, None]})
     assert generally(table(TIPPING, *rows), table(COMPOSITION, *made), above) == [
         "Of the dataset's inputs 2.0% to 40.0% are longer than the tipping points (2 of 3 resolved).",
         (

@@ -17,7 +17,7 @@ from tracekit import points
 from tracekit.analyze.load import load, load_study
 from tracekit.analyze.study import Study
 from tracekit.analyze.trace import Trace
-from tracekit.points import Identity, PeakMemory, Point
+from tracekit.points import Identity, PeakMemory, Point, Profile, Sample
 from tracekit.reports import page
 from tracekit.reports.html import _SCRIPTS, render, write_html
 
@@ -60,7 +60,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, store_point: Store) -> Stu
             5 + i,
             [name, *HOSTILE],
             identity={"attention": name, "dtype": name, "length_unit": name},
-            memory=PeakMemory(bytes=1 << 20, method=name),
+            memory=PeakMemory(bytes=1 << 20, method=f"estimate {name}"),
+            samples=[Sample(wall_ns=(5 + i) * 10**6, cpu_ns=1, run_delay_ns=10**6)] * (2 + i),
             environment={"cpu_model": name},
             versions={"torch": name},
             command=["tracekit", name],
@@ -144,10 +145,10 @@ def embedded(text: str) -> dict[str, Any]:
 
 def test_foreign_names_are_values_never_fields(hostile_page: str) -> None:
     data = embedded(hostile_page)
-    curves = [{key: value for key, value in spec.items() if key != "datasets"} for spec in data["curves"].values()]
+    curves = [{key: value for key, value in spec.items() if key != "datasets"} for spec in data["charts"].values()]
     specs = json.dumps([data["components"]["specs"], *curves])
     fields = set(re.findall(r'"field": "([^"]*)"', specs))
-    values = {"value", "low", "high", "time", "rate", "share"}
+    values = {"value", "low", "high", "doubt", "time", "rate", "share"}
     assert fields <= {"length", "series", "pick", "length_text", "label", "order", *values}
     assert "http" not in re.sub(r'"\$schema": "[^"]*"', "", specs)
 
@@ -164,9 +165,37 @@ def test_embedded_numbers_are_the_tables(hostile: Study, hostile_page: str) -> N
     assert (bars["rate"] * bars["length"] / 1e3).to_list() == pytest.approx(bars["time"].to_list())
     per_bar = bars.group_by("series", "length").agg(pl.col("share").sum())["share"]
     assert per_bar.to_list() == pytest.approx([1.0] * per_bar.len())
-    latencies = [spec for name, spec in data["curves"].items() if name.startswith("latency")]
+    latencies = [spec for name, spec in data["charts"].items() if name.startswith("latency")]
     drawn = [row["value"] for spec in latencies for rows in spec["datasets"].values() for row in rows]
     assert sorted(drawn) == pytest.approx(sorted((hostile.latency()["median_ns"] / 1e6).to_list()))
+
+
+MARKED = {"at", "lo", "hi", "edge", "text", "sentence"}  # columns of the markers
+
+
+def test_tipping_points_are_marked_and_foreign_names_are_inert(tmp_path: Path, store_point: Store) -> None:
+    for length in (128, 512, 2048):
+        for attention in ("sdpa", "eager"):
+            store_point(tmp_path, "bert", length, length / 10, identity={"attention": attention})
+        for name in HOSTILE:
+            store_point(tmp_path, name, length, 30 + length / 50, baseline="bert")
+    text = render(load_study([tmp_path]))
+    parsed, data = Parsed(text), embedded(text)
+    assert [attrs for attrs, _ in parsed.scripts] == [{"type": "application/json", "id": "data"}, *[{}] * len(_SCRIPTS)]
+    assert not [tag for tag, name, _ in parsed.attributes if tag in ("img", "svg") or name.startswith("on")]
+    links = {str(value) for _, name, value in parsed.attributes if name == "href"}
+    assert "#curve-latency0" in links
+    assert links <= {f"#{value}" for _, name, value in parsed.attributes if name == "id"}
+    spec = data["charts"]["latency0"]
+    marks = [row for rows in spec["datasets"].values() for row in rows if "sentence" in row]
+    assert len(marks) == 2 * len(HOSTILE)
+    assert {mark["series"] for mark in marks} <= {row["series"] for rows in spec["datasets"].values() for row in rows}
+    assert len({mark["y"] for mark in marks}) == len(marks)  # all are at one length: each has a lane of its own
+    fields = set(re.findall(r'"field": "([^"]*)"', json.dumps({**spec, "datasets": None})))
+    assert fields <= {"length", "series", "value", "low", "high", "pick", *MARKED}
+    said = " ".join(parsed.text.split())
+    assert said.index("is faster than bert (eager) from") < said.index("Tipping points:") < said.index("Latency")
+    assert said.count("no drop-in equals in quality") == 1
 
 
 def test_rows_that_are_left_out_are_summed(tmp_path: Path, store_point: Store) -> None:
@@ -236,7 +265,7 @@ def test_a_foreign_trace_is_worth_opening(tmp_path: Path) -> None:
     trace.write_text(json.dumps({"traceEvents": [span("aten::mm", 0, 10, "cpu_op"), launch, kernel]}))
     text = render(load_study([trace]))
     data = embedded(text)
-    assert data["curves"] == {}
+    assert data["charts"] == {}
     assert data["operators"]["name"] == ["aten::mm", "cudaLaunchKernel"]
     assert data["components"]["table"]["length_text"] == ["whole trace"]
     assert "no latency and no memory" in text
@@ -267,3 +296,20 @@ def test_lengths_from_names_claim_no_settings(tmp_path: Path) -> None:
     page = render(load(tmp_path, length_from=r"_(\d+)"))
     assert "bert at 128 to 256 units: read from traces collected elsewhere" in page
     assert "batch 1" not in page
+
+
+def test_doubts_stand_beside_their_numbers(tmp_path: Path, store_point: Store) -> None:
+    busy = [Sample(wall_ns=10**8, cpu_ns=10**8, run_delay_ns=3 * 10**7)] * 5
+    for length in (128, 256):
+        doubtful = {"samples": busy, "profile": Profile(steps=1, warmup=0, wall_ns=2 * 10**8)} if length == 256 else {}
+        store_point(tmp_path, "bert", length, 100, **doubtful)
+    text = render(load_study([tmp_path]))
+    clause = "threads waited for a core 30% of the time"
+    assert text.count(f'100 ms <sup><abbr title="{clause}">b</abbr></sup>') == 1
+    assert text.count("b: busy machine (") == 1
+    assert text.count('256 <sup><abbr title="a profiled step took 2.0 times as long') == 1
+    assert text.count("p: profiler (") == 1
+    curves = embedded(text)["charts"]
+    rows = [row for rows in curves["latency0"]["datasets"].values() for row in rows]
+    assert {row["length"]: row["doubt"] for row in rows} == {128: "", 256: clause}
+    assert "doubt" not in json.dumps(curves["memory0"])

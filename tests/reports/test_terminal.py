@@ -15,7 +15,9 @@ from rich.console import Console
 from tracekit import points
 from tracekit.analyze.load import load, load_study
 from tracekit.analyze.study import Study
-from tracekit.points import Identity, Point
+from tracekit.points import Identity, PeakMemory, Point, Profile, Sample
+from tracekit.reports.asked import NOTHING
+from tracekit.reports.envelope import study_tables
 from tracekit.reports.terminal import print_report
 
 Store = Callable[..., Path]
@@ -56,6 +58,18 @@ def test_the_answer_comes_first(folder: Path) -> None:
     assert "200 ms" in row
 
 
+def test_the_matrix_follows_the_sentences_where_there_are_several_pairs(folder: Path, store_point: Store) -> None:
+    assert "Tipping points:" not in shown(load_study([folder]), 100)
+    for length in (128, 512, 2048):
+        store_point(folder, "bert", length, length / 4, identity={"attention": "eager"})
+    text = shown(load_study([folder]), 100)
+    matrix = text[text.index("Tipping points:") : text.index("Latency")]
+    assert text.index("is faster than bert (sdpa) from ") < text.index("Tipping points:")
+    assert re.search(r"longformer \(eager\) against bert \(sdpa\) +from \d", matrix)
+    assert "pair, in tokens" in matrix
+    assert " ".join(text.split()).count("no drop-in equals in quality") == 1
+
+
 def test_components_state_their_total_and_what_is_unattributed(folder: Path) -> None:
     text = shown(load_study([folder]), 160)
     table = text[text.index("Host time of one profiled step: bert") :]
@@ -93,8 +107,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
 def test_foreign_names_are_shown_not_obeyed(tmp_path: Path, store_point: Store, name: str) -> None:
-    store_point(tmp_path, name, 64, 5, [name], identity={"attention": name})
+    memory = PeakMemory(bytes=1, method=f"estimate {name}")
+    store_point(tmp_path, name, 64, 5, [name], identity={"attention": name}, memory=memory)
     text = shown(load_study([tmp_path]), 160)
+    assert "e: estimated, not measured" in text
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
     if "[" in name and "\x1b" not in name:
         assert name in text
@@ -125,3 +141,55 @@ def test_one_foreign_trace_is_worth_showing(tmp_path: Path) -> None:
     assert "no_ranges" in text
     assert "Latency" not in text
     assert load(path).operators().height == 2
+
+
+def busy(ms: float, count: int = 5) -> list[Sample]:
+    return [Sample(wall_ns=int(ms * 1e6), cpu_ns=int(ms * 1e6), run_delay_ns=int(ms * 3e5))] * count
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_doubts_are_marked_beside_their_number_and_explained_beneath(
+    folder: Path, store_point: Store, width: int
+) -> None:
+    store_point(folder, "bert", 4096, 900, samples=busy(900, 2), profile=Profile(steps=1, warmup=0, wall_ns=18 * 10**8))
+    store_point(folder, "longformer", 4096, 400, identity={"attention": "eager"}, baseline="bert")
+    text = shown(load_study([folder]), width)
+    assert max(map(len, text.splitlines())) <= width
+    latency, rest = text[text.index("Latency") :].split("Peak memory", 1)
+    words = " ".join(latency.split())
+    assert words.count("b: busy machine (threads waited for a core over 5% of the time)") == 1
+    assert words.count("f: few repeats") == 1
+    if width > 40:
+        rows = {line.split()[0]: line for line in latency.splitlines() if line.strip()}
+        assert re.search(r"900 ms ±0.0%  bf +400 ms ±1.0%\s*$", rows["4,096"])
+        assert re.search(r"400 ms ±1.0% +200 ms ±1.0%\s*$", rows["2,048"])
+    rest = " ".join(rest.split())
+    memory = rest[: rest.index("Host time")]
+    assert "b:" not in memory
+    bert = rest[rest.index("Host time of one profiled step: bert") : rest.index("Host time of one profiled step: long")]
+    assert "4,096 p" in bert
+    assert "p: profiler (steps took over 1.5 times as long" in bert
+    assert "p: profiler" not in rest.replace(bert, "")
+    assert "warning busy_machine x1" in rest
+    assert "note few_repeats x1" in rest
+
+
+def test_a_study_without_doubts_has_neither_mark_nor_legend(folder: Path) -> None:
+    text = shown(load_study([folder]), 80)
+    assert re.search(r"2,048 +400 ms ±1.0% +200 ms ±1.0%\s*\n", text)
+    assert "busy" not in text
+    assert "Data quality" not in text
+
+
+def test_json_has_doubts_as_rows(folder: Path, store_point: Store) -> None:
+    assert study_tables(load_study([folder]), NOTHING)["doubts"] == []
+    store_point(folder, "bert", 4096, 900, samples=busy(900))
+    (row,) = study_tables(load_study([folder]), NOTHING)["doubts"]
+    assert (row["series"], row["length"], row["metric"], row["code"]) == (
+        "bert (sdpa)",
+        4096,
+        "latency",
+        "busy_machine",
+    )
+    assert row["size"] == pytest.approx(0.3)
+    json.dumps(row, allow_nan=False)

@@ -41,6 +41,20 @@ def test_other_units() -> None:
     assert units.percent(None) == "-"
 
 
+def test_sums_of_durations() -> None:
+    assert units.long_duration(7.2e12) == "2.00 h"
+    assert units.long_duration(90e9) == "1.50 min"
+    assert units.long_duration(2 * 86_400e9) == "2.00 d"
+    assert units.long_duration(59e9) == units.duration(59e9) == "59.0 s"
+
+
+def test_intervals_name_their_unit_once_if_it_is_one() -> None:
+    assert units.with_interval(units.long_duration, 7.2e12, 3.6e12, 9e12) == "2.00 h [1.00, 2.50]"
+    assert units.with_interval(units.long_duration, 7.2e12, 60e9, 9e12) == "2.00 h [1.00 min, 2.50 h]"
+    assert units.with_interval(units.byte_size, 1024, 1024, 1025) == "1.00 KiB"
+    assert units.with_interval(units.byte_size, 1024, None, 2048) == "1.00 KiB"
+
+
 HOSTILE = [
     "\x1b[31mred",
     "a\nb",

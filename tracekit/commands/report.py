@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING
 
 from tracekit.errors import EXIT_OK, UsageError
 
-from . import reading
+from . import asking, inputs, reading
 
 if TYPE_CHECKING:
     from tracekit.analyze.gpu import DeviceAnalyses
     from tracekit.analyze.study import Study
+    from tracekit.reports.asked import Asked
 
 SUMMARY = "show latency, memory and where the time goes, for points or any PyTorch trace"
-EXAMPLES = ("tracekit report traces/", "tracekit report traces/ --html report.html")
+EXAMPLES = (
+    "tracekit report traces/",
+    "tracekit report traces/ --html report.html",
+    "tracekit report traces/ --baseline bert",
+    "tracekit report traces/ --at 16384",
+)
 _HTML_SUFFIXES = (".html", ".htm")
 
 
@@ -33,32 +39,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hta", action="store_true", help="add what HolisticTraceAnalysis says of device traces (extra: hta)"
     )
-    parser.add_argument("--top", type=_positive, default=10, metavar="N", help="operators to list (default: 10)")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    asking.add_options(parser)
+    inputs.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Load, then show or write."""
     paths, html = _inputs(args)
+    question = inputs.question(args)
     from tracekit.analyze.load import load_study
 
     study = load_study(paths, reading.reading(args))
+    asked = asking.asked(args, study, question)
     analyses = _device_analyses(study) if args.hta else {}
     if args.json:
         from tracekit.reports.envelope import envelope, study_tables
 
-        more: dict[str, object] = {"html": str(_write_html(study, html))} if html else {}
+        more: dict[str, object] = {"html": str(_write_html(study, html, asked))} if html else {}
+        if question is not None:
+            more |= inputs.facts(study, question, asked.baseline)
         if analyses:
             from tracekit.reports import hta
 
             more["hta"] = hta.rows(analyses)
-        tables = study_tables(study, args.top)
+        tables = study_tables(study, asked)
         print(envelope("report", [str(p) for p in paths], study.findings, tables=tables, **more))
         return EXIT_OK
     from rich.console import Console
@@ -67,13 +71,13 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(highlight=False)
     if not args.quiet:
-        print_report(study, console, args.top)
+        print_report(study, console, asked)
         if analyses:
             from tracekit.reports import hta
 
             console.print(*hta.blocks(analyses), sep="\n")
     if html:
-        console.print(f"HTML report: {_write_html(study, html)}", markup=False, soft_wrap=True)
+        console.print(f"HTML report: {_write_html(study, html, asked)}", markup=False, soft_wrap=True)
     return EXIT_OK
 
 
@@ -101,7 +105,7 @@ def _inputs(args: argparse.Namespace) -> tuple[list[Path], Path | None]:
     return paths, Path(html) if html else beside / "report.html"
 
 
-def _write_html(study: Study, path: Path) -> Path:
+def _write_html(study: Study, path: Path, asked: Asked) -> Path:
     from tracekit.reports.html import write_html
 
-    return write_html(study, path)
+    return write_html(study, path, asked)

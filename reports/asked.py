@@ -1,0 +1,27 @@
+"""What a reader asks of a report beyond the study itself: one object for terminal, page and JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tracekit.analyze.dataset import Dataset
+    from tracekit.analyze.expected import Question
+    from tracekit.analyze.scaling import At
+
+
+@dataclass(frozen=True)
+class Asked:
+    """`baseline`: compare every other model with it; `at`: lengths at which to predict; `top`: operators to list.
+
+    `dataset`: the lengths of the user's inputs, or a question about them: say which model to use for them.
+    """
+
+    baseline: str | None = None
+    at: At = ()
+    top: int = 10
+    dataset: Dataset | Question | None = None
+
+
+NOTHING = Asked()
