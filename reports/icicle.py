@@ -69,13 +69,14 @@ def section(study: Study) -> Section | None:
     unit, size = chosen.unit(float(tree.total[0].max()) for tree in trees)
     share, rows = _fitted(trees, size)
     count = ROWS if len(trees) == 1 else ROWS // 3
+    deep = f", or is more than {DEPTH} levels deep," if any(max(tree.depth) > DEPTH for tree in trees) else ""
     figure = Figure(
         id="module-icicle",
         title="Modules",
         note=f"Width is {chosen.measured(found)}. Beneath a module is what it calls; where nothing is beneath it, the "
         "time is its own. A click enlarges a module, one on what is above it goes back, Escape shows the whole. What "
-        f"takes less than {percent(share)} of a step is summed as rest. The table has the {count} modules with most "
-        "time of their own, at the greatest length.",
+        f"takes less than {percent(share)} of a step{deep} is summed as rest. The table has the {count} modules with "
+        "most time of their own, at the greatest length.",
         spec=_spec(trees, rows, unit),
         head=["curve", "module", "component", "own time", "with what it calls", "own share"],
         body=[row for tree in trees for row in _rows(tree, count)],
