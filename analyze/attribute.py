@@ -19,7 +19,7 @@ from tracekit.rules import NO_RULES, Rules
 from .autograd import backward_nodes, makes_node
 from .events import Int64s
 from .nest import sweep
-from .ranges import NO_MODULES, OPTIMIZER_PREFIX, STEP_PREFIX, find_ranges, nullable
+from .ranges import NO_MODULES, OPTIMIZER_PREFIX, STEP_PREFIX, Ranges, find_ranges, nullable
 
 UNATTRIBUTED = "unattributed"
 LOSS = "loss"
@@ -36,18 +36,19 @@ Bools = npt.NDArray[np.bool_]
 
 def attributed(
     host: pl.DataFrame, operators: pl.DataFrame, modules: pl.DataFrame, rules: Rules = NO_RULES
-) -> tuple[pl.DataFrame, str]:
-    """Add `step`, `phase`, `component`, `part`, `layer`, `forward_row` to host events (order of `nest.sweep_order`).
+) -> tuple[pl.DataFrame, Ranges]:
+    """Add step, phase, component, part, layer, module, forward_row to host events (order of `nest.sweep_order`).
 
     `operators` are the operators among them with their `row` and arguments, `modules` the ids of module frames.
     `step` is null outside profiled steps; `forward_row` is the row of the forward operator whose backward an event is
-    part of, null elsewhere. Returns the frame and the source of the ranges (see `ranges.Ranges`).
+    part of, null elsewhere. `module` is the row of the innermost module's range that is charged, null outside of all.
+    Returns the frame and the ranges.
     """
     host = host.with_columns(row=pl.int_range(pl.len(), dtype=pl.Int64))
     written = host.filter(pl.col("kind") == "annotation").with_columns(pl.col("name").cast(pl.String))
     found = find_ranges(host, written, modules, rules)
     what = found.frame["what"]
-    model = _Owners.of(found.frame.filter(what != PHASE_RANGE), host)
+    model = _Owners.of(found.modules, host)
     layer = _Owners.of(found.frame.filter(what == LAYER_RANGE), host)
     phase = _Owners.of(found.frame.filter(what == PHASE_RANGE), host)
     optimizer = _Owners.of(written.filter(pl.col("name").str.starts_with(OPTIMIZER_PREFIX)), host)
@@ -67,6 +68,7 @@ def attributed(
     return host.with_columns(
         step,
         forward_row=nullable(np.where(backward, caused_by, -1)).cast(pl.Int32),
+        module=model.words("row", pl.Int32(), -1, cause).replace(-1, None),
         component=_choose(
             model.words("component", _COMPONENT, UNATTRIBUTED, cause), (optimizing, OPTIMIZER), (losing, LOSS)
         ),
@@ -80,7 +82,7 @@ def attributed(
             (optimizing, OPTIMIZER),
             ((phase.index < 0) & ((model.index >= 0) & modular | (graph.index >= 0)), FORWARD),
         ),
-    ).drop("row"), found.source
+    ).drop("row"), found
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class _Owners:
         inner[ranges["row"].to_numpy()] = np.arange(ranges.height)
         return cls(ranges, inner)
 
-    def words(self, name: str, dtype: pl.DataType, otherwise: str, rows: Int64s | None = None) -> pl.Series:
+    def words(self, name: str, dtype: pl.DataType, otherwise: str | int, rows: Int64s | None = None) -> pl.Series:
         """A column of each event's range, or of the ranges of the events in `rows`; `otherwise` where there is none."""
         index = self.index if rows is None else np.where(rows >= 0, self.index[rows], -1)
         words = self.ranges[name].cast(dtype, strict=False).extend_constant(None, 1).fill_null(otherwise)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tracekit.components import COMPONENTS, LAYER_RANGE, RANGE_PREFIX, is_layer, judge, parse_range
+from tracekit.components import COMPONENTS, LAYER_RANGE, PHASE_RANGE, RANGE_PREFIX, is_layer, judge, parse_range
 from tracekit.rules import NO_RULES, Rules
 
 from .events import Int64s
@@ -44,6 +44,11 @@ class Ranges:
 
     source: str
     frame: pl.DataFrame
+
+    @property
+    def modules(self) -> pl.DataFrame:
+        """The ranges of the model and its parts: all but those of phases."""
+        return self.frame.filter(pl.col("what") != PHASE_RANGE)
 
 
 def find_ranges(host: pl.DataFrame, written: pl.DataFrame, modules: pl.DataFrame, rules: Rules = NO_RULES) -> Ranges:

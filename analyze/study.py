@@ -171,6 +171,10 @@ class Study:
         """`Trace.layers` of every trace."""
         return self._per_trace(Trace.layers)
 
+    def modules(self) -> pl.DataFrame:
+        """`Trace.modules` of every trace."""
+        return self._per_trace(Trace.modules)
+
     def operators(self, by: Sequence[str] = (), top: int | None = None) -> pl.DataFrame:
         """`Trace.operators` of every trace."""
         return self._per_trace(lambda trace: trace.operators(by, top))

@@ -15,14 +15,14 @@ from tracekit import points as pt
 from tracekit.points import Point
 from tracekit.rules import NO_RULES, Rules
 
-from . import memory, soundness, tables
+from . import memory, modules, soundness, tables
 from .attribute import attributed
 from .cache import load_events
 from .flops import operator_costs
 from .launches import device_operators
 from .nest import Nesting, sweep
 from .quality import Finding, Findings, in_order
-from .ranges import NO_MODULES, nullable
+from .ranges import NO_MODULES, Ranges, nullable
 from .read import Events
 
 
@@ -71,6 +71,10 @@ class Trace:
         return tables.cells(self.host)
 
     @cached_property
+    def _modules(self) -> pl.DataFrame:
+        return modules.modules(self.host, self._analysed.ranges.modules, self.steps_count)
+
+    @cached_property
     def _blocks(self) -> pl.DataFrame:
         return memory.paired(self.events.frames.memory)
 
@@ -78,8 +82,9 @@ class Trace:
     def host(self) -> pl.DataFrame:
         """Host events in the order of `nest.sweep_order`, with what is known of each.
 
-        Added columns: self_ns, outermost, step, phase, component, part, layer, forward_row (of the operator whose
-        backward this is), device_ns (of the work that its own calls launched), flops and bytes (null: unknown).
+        Added columns: self_ns, outermost, step, phase, component, part, layer, module (row of the range of the module
+        that is charged), forward_row (of the operator whose backward this is), device_ns (of the work that its own
+        calls launched), flops and bytes (null: unknown).
         """
         return self._analysed.host
 
@@ -91,7 +96,7 @@ class Trace:
     @property
     def range_source(self) -> str:
         """Where components come from: "tracekit" ranges, "modules" (nn.Module frames), "annotations", "" (nowhere)."""
-        return self._analysed.source
+        return self._analysed.ranges.source
 
     @cached_property
     def findings(self) -> list[Finding]:
@@ -155,6 +160,10 @@ class Trace:
         """Cost per phase, layer and component; see `tables.layers`."""
         return tables.layers(self._cells, self.steps_count)
 
+    def modules(self) -> pl.DataFrame:
+        """The module tree, with the cost of each module; see `modules.modules`."""
+        return self._modules
+
     def steps(self) -> pl.DataFrame:
         """The profiled steps; see `tables.steps`."""
         return tables.steps(self.host)
@@ -201,7 +210,7 @@ class _Analysed:
 
     host: pl.DataFrame
     device: pl.DataFrame
-    source: str
+    ranges: Ranges
     operators: pl.DataFrame
     nesting: Nesting
     findings: list[Finding]
@@ -211,7 +220,7 @@ def _analyse(events: Events, rules: Rules) -> _Analysed:
     frames, host = events.frames, events.frames.host
     operators = frames.operators.hstack(host[frames.operators["row"]])
     nesting = sweep(operators)
-    host, source = attributed(host, operators, frames.modules, rules)
+    host, ranges = attributed(host, operators, frames.modules, rules)
     device = device_operators(frames.device, host, frames.launches, operators, nesting)
     work = device.filter(pl.col("row").is_not_null())
     device_ns = np.zeros(host.height, dtype=np.int64)
@@ -224,4 +233,4 @@ def _analyse(events: Events, rules: Rules) -> _Analysed:
     host = host.hstack(cost).with_columns(device_ns=pl.Series(device_ns), self_ns=self_ns)
     host_said = soundness.host_findings(host, whole, events.window_end_ns).listed()
     findings = [*host_said, *soundness.device_findings(device).listed()]
-    return _Analysed(tables.with_outermost(host), device, source, operators, nesting, findings)
+    return _Analysed(tables.with_outermost(host), device, ranges, operators, nesting, findings)
