@@ -17,10 +17,11 @@ from tracekit.analyze.trace import Trace
 from tracekit.components import PALETTE
 from tracekit.safety import atomic_write, sanitize
 
-from . import about, growth, page_data
+from . import about, growth, heat, icicle, page_data
 from .asked import NOTHING, Asked
 from .breakdown import device_time, host_time
 from .explanations import why
+from .figure import Section
 from .marks import marked
 from .matrix import NOTE, TITLE, matrix
 from .page import environment, json_block, policy_hash, static
@@ -55,7 +56,7 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
     operators = page_data.operator_rows(page_data.clean(study.operators()))
     scripts = [static(name) for name in _SCRIPTS]
     style = static("report.css") + _chip_style()
-    sections = [section for section in (growth.section(study, asked.at),) if section]
+    sections = _sections(study, asked)
     failures = study.failures()
     doubted = marked(bars, page_data.clean(study.doubts()), "components")
     verdicts, caveat = sentences(page_data.clean(study.latency()), tipping, study.throughput())
@@ -65,7 +66,13 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
         "policy": _policy(scripts, style),
         "style": Markup(style),
         "scripts": [Markup(script) for script in scripts],
-        "data": Markup(json_block(page_data.embedded(curves, sections, bars, operators, components))),
+        "data": Markup(
+            json_block(
+                page_data.embedded(
+                    curves, [one for part in sections.values() for one in part], bars, operators, components
+                )
+            )
+        ),
         "summary": about.summary(study.points),
         "inputs": told(study, found, tipping, every=True) if found else None,
         "verdicts": verdicts,
@@ -90,6 +97,15 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
         "provenance": about.provenance(study.points),
     }
     return environment().get_template("report.html.j2").render(context)
+
+
+def _sections(study: Study, asked: Asked) -> dict[str, list[Section]]:
+    """The sections that are charts and tables alone, by what they follow on the page."""
+    made = {
+        "curves": (growth.section(study, asked.at),),
+        "components": (heat.section(study), icicle.section(study)),
+    }
+    return {place: [one for one in found if one] for place, found in made.items()}
 
 
 def _per(units: list[str]) -> str:
