@@ -39,7 +39,7 @@ def query(study: Study | Trace, sql: str) -> pl.DataFrame:
     words = set(re.findall(r"\w+", sql.lower()))
     frames = {name: table.make(study) for name, table in TABLES.items() if name in words}
     try:
-        plan = pl.SQLContext(frames, eager=False).execute(sql)
+        plan = pl.SQLContext(frames, eager=False).execute(sql.encode("utf-8", "backslashreplace").decode())
         refuse_files(plan)
         return plan.collect()
     except (PolarsError, PanicException, OSError) as error:

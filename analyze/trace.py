@@ -37,7 +37,8 @@ class Trace:
         self, path: Path | str, point: Point | None = None, rules: Rules = NO_RULES, cache: bool = True, label: str = ""
     ) -> None:
         self.path = Path(path)
-        self.label = label or self.path.name  # what tables call a trace that has no point
+        # What tables call a trace that has no point. They hold UTF-8, file names any bytes.
+        self.label = (label or self.path.name).encode("utf-8", "backslashreplace").decode()
         self.rank: int | None = None  # in a job whose other ranks lie beside it
         self.rules = rules
         self._cache = cache

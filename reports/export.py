@@ -19,6 +19,7 @@ from tracekit.analyze.study import Study
 from tracekit.analyze.trace import Trace
 from tracekit.errors import UsageError
 from tracekit.safety import atomic_write, refuse_special_target, sanitize
+from tracekit.units import counted
 
 from .formats import FORMATS
 
@@ -129,4 +130,4 @@ def _is_ours(marker: Path) -> bool:
 def listed(written: Sequence[Written]) -> Iterator[str]:
     """One line a file: its path, and how many rows."""
     for one in written:
-        yield sanitize(one.path, None) + ("" if one.rows is None else f": {one.rows:,} rows")
+        yield sanitize(one.path, None) + ("" if one.rows is None else f": {counted(one.rows, 'row')}")

@@ -45,12 +45,12 @@ def to_parquet(table: pl.DataFrame) -> bytes:
 
 
 def to_csv(table: pl.DataFrame) -> bytes:
-    """CSV as RFC 4180 has it, with a head; null is an empty cell, an empty text a quoted one. Raises UsageError."""
+    """CSV quoted as RFC 4180 has it; null is an empty cell, an empty text a quoted one. Raises UsageError for lists."""
     nested = [name for name, dtype in table.schema.items() if dtype.is_nested()]
     if nested:
         raise UsageError(f"csv has no cell for the lists in {sanitize(nested[0])}: take json or parquet")
     safe = _texts(table, lambda text: guarded(sanitize(text, None)))
-    return safe.rename(lambda name: guarded(sanitize(name, None))).write_csv(line_terminator="\r\n").encode()
+    return safe.rename(lambda name: guarded(sanitize(name, None))).write_csv().encode()
 
 
 def guarded(text: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import polars as pl
@@ -77,7 +79,7 @@ def test_query_as_json_csv_and_file(traces: Path, tmp_path: Path, capfdbinary: p
     assert document["columns"] == [{"name": "component", "type": "String"}, {"name": "ns", "type": "Int64"}]
     assert document["rows"][0] == {"component": "attention", "ns": 90_000_000}
     assert main(["query", str(traces), SQL, "--format", "csv", "-q"]) == 0
-    assert capfdbinary.readouterr().out.startswith(b"component,ns\r\nattention,90000000\r\n")
+    assert capfdbinary.readouterr().out.startswith(b"component,ns\nattention,90000000\n")
     out = tmp_path / "x.parquet"
     assert main(["query", str(traces), "select * from operators", "--out", str(out)]) == 0
     assert capfdbinary.readouterr().out.decode() == f"{out}: {load_study([traces]).operators().height} rows\n"
@@ -95,6 +97,16 @@ def test_tables_and_schema_are_listed(traces: Path, capsys: pytest.CaptureFixtur
     assert json.loads(capsys.readouterr().out)["tables"]["latency"]["rows"] == 4
     assert main(["export", "--schema"]) == 0
     assert json.loads(capsys.readouterr().out)["tables"]["latency"]["columns"][0]["name"] == "series"
+
+
+def test_a_file_name_that_is_no_utf8(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    event = {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 0, "dur": 10}
+    path = tmp_path / os.fsdecode(b"\xff=x.json")
+    path.write_text(json.dumps({"traceEvents": [event]}))
+    assert main(["query", str(path), "select series from operators", "--format", "csv"]) == 0
+    assert capfdbinary.readouterr().out == b"series\n\\udcff=x.json\n"
+    assert main(["query", str(path), "select \udcff from operators"]) == 2
+    assert capfdbinary.readouterr().err.count(b"\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -142,6 +154,26 @@ def test_errors_are_one_line_and_exit_2(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_charts_say_which_extra_they_need(
+    traces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tracekit.reports.pictures.find_spec", lambda _: None)
+    assert main(["export", str(traces), "--charts", "svg", "--out", str(tmp_path / "x")]) == 2
+    assert "pip install 'torch-tracekit[charts]'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(find_spec("vl_convert") is None, reason="PICTURES NOT TESTED: no vl-convert-python (extra: charts)")
+def test_charts_beside_tables(traces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "x"
+    words = ["export", str(traces), "--charts", "svg", "--out", str(out)]
+    assert main(words) == 0
+    charts = {"schema.json", "latency.svg", "memory.svg", "components.svg"}
+    assert {path.name for path in out.iterdir()} == charts
+    assert main([*words, "--table", "latency", "--format", "csv", "-q"]) == 0
+    assert {path.name for path in out.iterdir()} == charts | {"latency.csv"}
+    assert f"{out}/latency.svg" in capsys.readouterr().out.splitlines()
+
+
 # -- rows in the terminal
 
 
@@ -162,6 +194,15 @@ def test_rows_that_do_not_fit_a_terminal_are_written_down_the_page() -> None:
     for i in range(12):
         assert f"{10**9 + i:,}" in text
     assert len(shown(WIDE, 400).splitlines()) == 4
+
+
+def test_a_long_name_is_folded_before_a_row_is() -> None:
+    name = "void cutlass::Kernel2<" + "x" * 100
+    text = shown(pl.DataFrame({"name": [name, "short"], "ns": [1.5, 1_000_000.5]}), 60)
+    assert max(map(len, text.splitlines())) <= 60
+    assert "row " not in text
+    assert "1,000,000" in text
+    assert text.count("x") == 100
 
 
 def test_rows_in_a_pipe_are_as_wide_as_they_are() -> None:

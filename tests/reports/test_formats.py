@@ -191,5 +191,5 @@ def test_csv_says_that_it_has_no_lists() -> None:
 def test_empty_tables() -> None:
     empty: Any = pl.DataFrame(schema={"a": pl.Int64, "b": pl.String})
     assert to_json(empty) == b"[]\n"
-    assert to_csv(empty) == b"a,b\r\n"
+    assert to_csv(empty) == b"a,b\n"
     assert to_markdown(empty) == b"| a | b |\n| ---: | --- |\n"
