@@ -23,7 +23,7 @@ def notebook_html(study: Study | Trace) -> str:
     """A fragment of HTML without script, in which every foreign string is escaped."""
     study = Study.of(study) if isinstance(study, Trace) else study
     latency = clean(study.latency())
-    verdicts, caveat = sentences(latency, study.tipping_points())
+    verdicts, caveat = sentences(latency, study.tipping_points(), study.throughput())
     context = {
         "title": sanitize(study.title),
         "verdicts": verdicts[:_SENTENCES],

@@ -46,16 +46,20 @@ def _charts(study: Study) -> Iterator[tuple[str, Chart]]:
         ("memory", drawn.memory, clean(study.peak_memory())),
         ("throughput", drawn.throughput, clean(study.throughput())),
     ]
+    tipping = study.tipping_points()
+    crossings = clean(tipping, *(name for name in tipping.columns if name.startswith(("efficient", "baseline"))))
     names = list(dict.fromkeys(name for _, _, table in tables for name in table["series"]))
     for name, draw, table in tables:
-        yield from _by_unit(name, table, partial(_curve, draw, names))
+        yield from _by_unit(name, table, partial(_curve, draw, names, crossings))
     components = clean(study.components())
     bars = in_order(host_time(components), components["series"])
     yield from _by_unit("components", bars, _components)
 
 
-def _curve(draw: Callable[..., alt.LayerChart], names: list[str], table: pl.DataFrame) -> Chart:
-    return draw(table, names).properties(width=_WIDTH)
+def _curve(
+    draw: Callable[..., alt.LayerChart], names: list[str], crossings: pl.DataFrame, table: pl.DataFrame
+) -> Chart:
+    return draw(table, names, crossings).properties(width=_WIDTH)
 
 
 def _components(bars: pl.DataFrame) -> Chart:
