@@ -23,12 +23,13 @@ Store = Callable[..., Path]
 SQL = "select component, sum(host_ns) as ns from components where host_ns > 0 group by component order by ns desc"
 
 
-@pytest.fixture
-def traces(tmp_path: Path, store_point: Store) -> Path:
+@pytest.fixture(scope="module")
+def traces(tmp_path_factory: pytest.TempPathFactory, store_point: Store) -> Path:
+    folder = tmp_path_factory.mktemp("traces")
     for length, bert, longformer in ((128, 10, 30), (512, 50, 60)):
-        store_point(tmp_path / "traces", "bert", length, bert, ["aten::mm", "\x1b[2J=evil"])
-        store_point(tmp_path / "traces", "longformer", length, longformer, baseline="bert")
-    return tmp_path / "traces"
+        store_point(folder, "bert", length, bert, ["aten::mm", "\x1b[2J=evil"])
+        store_point(folder, "longformer", length, longformer, baseline="bert")
+    return folder
 
 
 def test_export_a_folder(run_cli: Run, traces: Path, tmp_path: Path) -> None:
@@ -40,10 +41,9 @@ def test_export_a_folder(run_cli: Run, traces: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
 
 
-def test_query_prints_a_table(run_cli: Run, traces: Path) -> None:
-    done = run_cli("query", traces, SQL)
-    assert done.returncode == 0, done.stderr
-    assert [line.split() for line in done.stdout.splitlines()[2:]] == [
+def test_query_prints_a_table(traces: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["query", str(traces), SQL]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[2:]] == [
         ["attention", "90,000,000"],
         ["ffn", "45,000,000"],
         ["unattributed", "15,000,000"],

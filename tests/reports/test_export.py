@@ -62,12 +62,13 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, store_point: Store) -> Stu
     return study
 
 
-@pytest.fixture
-def study(tmp_path: Path, store_point: Store) -> Study:
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory, store_point: Store) -> Study:
+    folder = tmp_path_factory.mktemp("study")
     for length, bert, longformer in ((128, 10, 30), (512, 50, 60)):
-        store_point(tmp_path / "traces", "bert", length, bert, ["aten::mm", "aten::add"])
-        store_point(tmp_path / "traces", "longformer", length, longformer, baseline="bert")
-    return load_study([tmp_path / "traces"])
+        store_point(folder, "bert", length, bert, ["aten::mm", "aten::add"])
+        store_point(folder, "longformer", length, longformer, baseline="bert")
+    return load_study([folder])
 
 
 def safe(table: pl.DataFrame) -> pl.DataFrame:
