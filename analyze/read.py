@@ -48,6 +48,11 @@ class Events:
     window_end_ns: int | None = None
 
 
+def no_events() -> Events:
+    """What a trace without a single event holds: every frame with its columns."""
+    return Events(Path(), {}, Decoder(Findings()).frames(), [])
+
+
 def read_events(path: Path) -> Events:
     """Read one trace file. Raises TraceError when it is none, or when nothing of it can be used."""
     with Stream(path) as stream, _no_collection():

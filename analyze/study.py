@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+import tracekit
 from tracekit.points import Point
 from tracekit.safety import sanitize
 
@@ -183,6 +184,22 @@ class Study:
         """`Trace.steps` of every trace."""
         return self._per_trace(Trace.steps)
 
+    def kernels(self) -> pl.DataFrame:
+        """`Trace.kernels` of every trace."""
+        return self._per_trace(Trace.kernels)
+
+    def memory(self) -> pl.DataFrame:
+        """`Trace.memory` of every trace."""
+        return self._per_trace(Trace.memory)
+
+    def memory_peaks(self) -> pl.DataFrame:
+        """`Trace.memory_peaks` of every trace."""
+        return self._per_trace(Trace.memory_peaks)
+
+    def live_at_peak(self) -> pl.DataFrame:
+        """`Trace.live_at_peak` of every trace."""
+        return self._per_trace(Trace.live_at_peak)
+
     def devices(self) -> pl.DataFrame:
         """`Trace.devices` of every trace."""
         return self._per_trace(Trace.devices)
@@ -192,8 +209,9 @@ class Study:
         return self._per_trace(Trace.device_launches)
 
     def _per_trace(self, table: Callable[[Trace], pl.DataFrame]) -> pl.DataFrame:
-        frames = [_prefixed(self._identity(trace.point, trace.label), table(trace)) for trace in self.traces]
-        return pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame(schema=curves.IDENTITY)
+        traces = self.traces or [Trace.empty()]
+        frames = [_prefixed(self._identity(trace.point, trace.label), table(trace)) for trace in traces]
+        return pl.concat(frames, how="vertical_relaxed")
 
     def _per_point(self, row: Callable[[Point], dict[str, Any] | None], schema: dict[str, Any]) -> pl.DataFrame:
         rows = [{**self._identity(p), **values} for p in self.points if p.ok and (values := row(p)) is not None]
@@ -205,7 +223,7 @@ class Study:
         return curves.identity(point, self._labels[point.identity.series().digest()])
 
     def _repr_html_(self) -> str:
-        return str(self.latency()._repr_html_() if self.latency().height else self.components()._repr_html_())
+        return tracekit.notebook_html(self)
 
 
 def _prefixed(identity: dict[str, Any], table: pl.DataFrame) -> pl.DataFrame:

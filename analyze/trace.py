@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+import tracekit
 from tracekit import points as pt
 from tracekit.points import Point
 from tracekit.rules import NO_RULES, Rules
@@ -23,7 +24,7 @@ from .launches import device_operators
 from .nest import Nesting, sweep
 from .quality import Finding, Findings, in_order
 from .ranges import NO_MODULES, Ranges, nullable
-from .read import Events
+from .read import Events, no_events
 
 
 class Trace:
@@ -36,11 +37,19 @@ class Trace:
         self, path: Path | str, point: Point | None = None, rules: Rules = NO_RULES, cache: bool = True, label: str = ""
     ) -> None:
         self.path = Path(path)
-        self.label = label or self.path.name  # what tables call a trace that has no point
+        # What tables call a trace that has no point. They hold UTF-8, file names any bytes.
+        self.label = (label or self.path.name).encode("utf-8", "backslashreplace").decode()
         self.rank: int | None = None  # in a job whose other ranks lie beside it
         self.rules = rules
         self._cache = cache
         self._point = point
+
+    @classmethod
+    def empty(cls) -> Trace:
+        """A trace of no file and no event: its tables have every column and no row."""
+        trace = cls(Path())
+        trace.events = no_events()
+        return trace
 
     @cached_property
     def events(self) -> Events:
@@ -201,7 +210,7 @@ class Trace:
         return memory.with_stayed(live, known.parameter_bytes, known.input_bytes) if known else live
 
     def _repr_html_(self) -> str:
-        return str(self.components()._repr_html_())
+        return tracekit.notebook_html(self)
 
 
 @dataclass(frozen=True)

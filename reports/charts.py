@@ -351,7 +351,8 @@ def _titles(rows: pl.DataFrame) -> dict[str, str]:
 
 
 def _unit(table: pl.DataFrame) -> str:
-    return ", ".join(sanitize(unit) for unit in table["length_unit"].unique().sort() if unit)
+    """The units of length for a title, of which Vega-Lite makes an expression in which it escapes no backslash."""
+    return ", ".join(sanitize(unit).replace("\\", "/") for unit in table["length_unit"].unique().sort() if unit)
 
 
 def _finished(chart: _Chart, height: int, description: str, width: int | str = "container") -> _Chart:

@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 import tracekit
+from tracekit.analyze.catalog import TABLES
 from tracekit.analyze.quality import Finding, warning_counts
+
+from .formats import rows
 
 if TYPE_CHECKING:
     from tracekit.analyze.study import Study
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from .asked import Asked
 
 SCHEMA = 1
+_REPORTED = (
+    *("tipping_points", "reasons", "shifts", "overtakes", "latency", "first_token", "throughput", "peak_memory"),
+    *("doubts", "scaling", "memory_limits", "predictions", "composition", "components", "operators", "devices"),
+    *("device_launches", "failures"),
+)
 
 
 def envelope(command: str, inputs: Sequence[str], findings: Sequence[Finding] = (), **payload: Any) -> str:
@@ -34,33 +40,16 @@ def envelope(command: str, inputs: Sequence[str], findings: Sequence[Finding] = 
 
 
 def study_tables(study: Study, asked: Asked) -> dict[str, list[dict[str, Any]]]:
-    """Every table of a study as rows; times in integer nanoseconds, sizes in bytes.
+    """The tables of `report --json` as rows, by their names in the catalog.
 
     Operators are cut to `asked.top` and rest; with `asked.at`, what is predicted there as well.
     """
-    tables = {
+    own = {
         "tipping_points": study.tipping_points(asked.baseline),
         "reasons": study.reasons(asked.baseline),
         "shifts": study.shifts(asked.baseline),
-        "overtakes": study.overtakes(),
-        "latency": study.latency(),
-        "first_token": study.first_token(),
-        "throughput": study.throughput(),
-        "peak_memory": study.peak_memory(),
-        "doubts": study.doubts(),
-        "scaling": study.scaling(),
-        "memory_limits": study.memory_limits(),
-        **({"predictions": study.predictions(asked.at)} if asked.at else {}),
-        "composition": study.composition(),
-        "components": study.components(),
         "operators": study.operators(top=asked.top),
-        "devices": study.devices(),
-        "device_launches": study.device_launches(),
-        "failures": study.failures(),
+        **({"predictions": study.predictions(asked.at)} if asked.at else {}),
     }
-    return {name: _rows(table) for name, table in tables.items()}
-
-
-def _rows(table: pl.DataFrame) -> list[dict[str, Any]]:
-    floats = [name for name, dtype in table.schema.items() if dtype.is_float()]
-    return table.with_columns(pl.col(floats).fill_nan(None)).to_dicts()
+    names = (name for name in _REPORTED if name in own or name in TABLES)
+    return {name: rows(own[name] if name in own else TABLES[name].make(study)) for name in names}

@@ -18,7 +18,11 @@ _LAZY = {
     "Asked": "tracekit.reports.asked",
     "annotate": "tracekit.collect.annotate",
     "sweep": "tracekit.collect.sweep",
+    "query": "tracekit.analyze.query",
     "write_html": "tracekit.reports.html",
+    "write_tables": "tracekit.reports.export",
+    "charts": "tracekit.reports.pictures",
+    "notebook_html": "tracekit.reports.notebook",
     "Point": "tracekit.points",
     "TracekitError": "tracekit.errors",
 }
@@ -30,15 +34,20 @@ __all__ = [
     "TracekitError",
     "__version__",
     "annotate",
+    "charts",
     "load",
     "load_dataset",
+    "notebook_html",
+    "query",
     "sweep",
     "write_html",
+    "write_tables",
 ]
 
 if TYPE_CHECKING:
     from tracekit.analyze.dataset_file import load_dataset
     from tracekit.analyze.load import load
+    from tracekit.analyze.query import query
     from tracekit.analyze.study import Study
     from tracekit.analyze.trace import Trace
     from tracekit.collect.annotate import annotate
@@ -46,7 +55,10 @@ if TYPE_CHECKING:
     from tracekit.errors import TracekitError
     from tracekit.points import Point
     from tracekit.reports.asked import Asked
+    from tracekit.reports.export import write_tables
     from tracekit.reports.html import write_html
+    from tracekit.reports.notebook import notebook_html
+    from tracekit.reports.pictures import charts
 
 
 def __getattr__(name: str) -> Any:

@@ -65,3 +65,8 @@ def length_text(length: float | None, unit: str = "") -> str:
 def percent(share: float | None) -> str:
     """A share of 1 as a percentage with one decimal: `0.123` -> `12.3%`."""
     return "-" if share is None or math.isnan(share) else f"{share:.1%}"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 row`, `1,024 rows`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

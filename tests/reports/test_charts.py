@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,16 @@ def test_one_length_is_bars_from_zero(study: Study) -> None:
     assert spec["layer"][0]["mark"]["type"] == "bar"
     assert "scale" not in spec["layer"][0]["encoding"]["x"]
     assert [row["value"] for row in values(spec)] == pytest.approx([12.8, 26.4])
+
+
+def test_no_title_has_a_backslash_for_vega_lite_to_make_an_expression_of(study: Study) -> None:
+    hostile = study.latency().with_columns(length_unit=pl.lit('\\": alert(1)'))
+    bars = host_time(study.components().with_columns(length_unit=pl.lit("\x1b")))
+    for chart, unit in ((charts.latency(hostile), '/": alert(1)'), (charts.components(bars), "/x1b")):
+        spec = json.dumps({**chart.to_dict(), "datasets": None})
+        titles = [json.loads(title) for title in re.findall(r'"title": ("(?:[^"\\]|\\.)*")', spec)]
+        assert f"input length ({unit})" in titles
+        assert not [title for title in titles if "\\" in title]
 
 
 def test_values_a_logarithm_cannot_show_are_left_out(study: Study) -> None:

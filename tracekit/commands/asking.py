@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from tracekit.errors import UsageError
 from tracekit.safety import sanitize
 
+from . import reading
+
 if TYPE_CHECKING:
     from tracekit.analyze.expected import Question
     from tracekit.analyze.study import Study
@@ -25,14 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="say what latency and memory would be at these lengths (16384 or 8192,16384 or seconds=60), extrapolated "
         "with an interval where they were not measured",
     )
-    parser.add_argument("--top", type=_positive, default=10, metavar="N", help="operators to list (default: 10)")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    parser.add_argument("--top", type=reading.positive, default=10, metavar="N", help="operators to list (default: 10)")
 
 
 def asked(args: argparse.Namespace, study: Study, question: Question | None) -> Asked:

@@ -24,6 +24,14 @@ def add_options(parser: argparse.ArgumentParser, *, folders: bool = True) -> Non
         )
 
 
+def positive(text: str) -> int:
+    """A whole number of at least 1, as an option has it. Raises ValueError, which argparse turns into its line."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def reading(args: argparse.Namespace) -> Reading:
     """How to read, as the options say. Raises UsageError."""
     from tracekit.analyze.foreign import length_pattern
