@@ -1,8 +1,8 @@
 """The raw events of a trace within another file: their bytes as they are, but for what must move.
 
-A viewer that reads times as doubles of microseconds is off by up to 256 ns where they count from 1970, and drops what
-then seems to overlap; and traces side by side must keep their processes, their flows and their names apart. So process
-ids, flow ids, times and process names are moved where needed, in the text: no event is parsed.
+A viewer that reads times as doubles of microseconds is off by an eighth of one where they count from 1970, and drops
+what then seems to overlap; and traces side by side must keep their processes, flows and names apart. So process ids,
+flow ids, times and process names are moved where needed, in the text: no event is parsed.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ from tracekit.analyze.study import Study
 from tracekit.analyze.trace import Trace
 from tracekit.components import COMPONENTS
 from tracekit.reports import splice
-from tracekit.reports.overlay import save_overlay, thinned, write_overlay
+from tracekit.reports.lanes import thinned
+from tracekit.reports.overlay import save_overlay, write_overlay
 from tracekit.reports.splice import Place, microseconds
 
 Event = dict[str, Any]
@@ -78,7 +79,8 @@ class Lanes:
         return found
 
     def assert_sound(self) -> None:
-        """Slices of a lane come in order and do not overlap; in a lane of modules they may nest."""
+        """No name twice; slices of a lane come in order and do not overlap; in a lane of modules they may nest."""
+        assert len(set(self.named.values())) == len(self.named)
         for tid, rows in self.slices.items():
             opened: list[int] = []
             last = -1

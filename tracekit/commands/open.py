@@ -96,7 +96,8 @@ def _served(args: argparse.Namespace) -> Iterator[tuple[Path, str, str]]:
         check_trace(args.traces[0])
         yield args.traces[0], "", ""
         return
-    from tracekit.reports.overlay import GROUP, save_overlay
+    from tracekit.reports.lanes import GROUP
+    from tracekit.reports.overlay import save_overlay
 
     study = _study(args)
     with tempfile.TemporaryDirectory(prefix="tracekit-") as folder:
