@@ -27,7 +27,7 @@ from .quality import Finding
 from .read import Events, read_events
 from .stream import open_regular
 
-FORMAT = 1  # of the frames and findings: raise it with any change of the reader that tracekit's version does not tell
+FORMAT = 2  # of the frames and findings: raise it with any change of the reader that tracekit's version does not tell
 LIMIT_BYTES = 4 << 30
 _SMALLEST = 64 << 10  # smaller files are parsed in less time than it takes to look
 _ABOUT = "about.json"
@@ -71,7 +71,8 @@ def _read(entry: Path, path: Path) -> Events | None:
         about = json.loads((entry / _ABOUT).read_bytes())
         frames = Frames(**{f.name: pl.read_parquet(entry / f"{f.name}.parquet") for f in fields(Frames)})
         findings = [Finding(**one) for one in about["findings"]]
-        events = Events(path, about["header"], frames, findings, about["window_end_ns"])
+        arrays = tuple((begin, end) for begin, end in about["arrays"])
+        events = Events(path, about["header"], frames, findings, about["window_end_ns"], arrays)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, pl.exceptions.PolarsError):
@@ -91,7 +92,7 @@ def _write(entry: Path, events: Events) -> None:
                 aside / f"{f.name}.parquet", compression="lz4", statistics=False
             )
         findings = [asdict(one) for one in events.findings]
-        about = {"header": events.header, "findings": findings, "window_end_ns": events.window_end_ns}
+        about = {name: getattr(events, name) for name in ("header", "window_end_ns", "arrays")} | {"findings": findings}
         (aside / _ABOUT).write_text(json.dumps(about))
         aside.rename(entry)
     except OSError:

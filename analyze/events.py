@@ -134,7 +134,8 @@ HOST_KINDS = {
 }
 DEVICE_KINDS = {"kernel": "kernel", "gpu_memcpy": "memcpy", "gpu_memset": "memset"}
 MEMORY = "cpu_instant_event"
-SKIPPED = ("ac2g", "fwdbwd", "gpu_user_annotation", "overhead", "cuda_sync", "cuda_event")
+OVERLAY = "tracekit"  # what `tracekit open` added: lanes made of the rest
+SKIPPED = ("ac2g", "fwdbwd", "gpu_user_annotation", "overhead", "cuda_sync", "cuda_event", OVERLAY)
 KINDS = pl.Enum([*dict.fromkeys(HOST_KINDS.values()), *DEVICE_KINDS.values()])
 _ARGS: dict[str, type[msgspec.Struct]] = {
     **{category: LaunchArgs if kind == "runtime" else HostArgs for category, kind in HOST_KINDS.items()},

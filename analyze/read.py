@@ -38,7 +38,8 @@ _EVENT = re.compile(r'\{\s*"(?:ph|name|cat|ts|pid|tid)"\s*:')
 class Events:
     """What a file holds. `header` has the top-level keys beside `traceEvents`, wherever they stood.
 
-    `window_end_ns` is when the profiler says that it stopped, None where it does not.
+    `window_end_ns` is when the profiler says that it stopped, None where it does not. `arrays` are the lists of events:
+    the byte after the opening bracket and the one after the last event, counted in the inflated file.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Events:
     frames: Frames
     findings: list[Finding]
     window_end_ns: int | None = None
+    arrays: tuple[tuple[int, int], ...] = ()
 
 
 def no_events() -> Events:
@@ -83,6 +85,7 @@ class _Reader:
         self.findings = Findings()
         self.decoder = Decoder(self.findings)
         self.cuts: tuple[bytes, ...] = ()
+        self.arrays: list[tuple[int, int]] = []
 
     # -- the document
 
@@ -187,6 +190,12 @@ class _Reader:
 
     def _read_array(self) -> bool:
         """The events up to the closing bracket; False when the file ends before it."""
+        begin = self._at()
+        closed = self._read_elements()
+        self.arrays.append((begin, self._at() - closed))
+        return closed
+
+    def _read_elements(self) -> bool:
         self._indent()
         while True:
             cut = self._last_cut()
@@ -316,7 +325,8 @@ class _Reader:
         frames = self.decoder.frames()
         if not (frames.host.height or frames.device.height or frames.memory.height):
             self.findings.add("no_events")
-        return Events(self.stream.path, self.header, frames, self.findings.listed(), self.decoder.window_end_ns)
+        found = self.findings.listed()
+        return Events(self.stream.path, self.header, frames, found, self.decoder.window_end_ns, tuple(self.arrays))
 
 
 _END: Any = object()

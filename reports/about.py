@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -14,6 +15,9 @@ from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text
 
 from .breakdown import LAUNCHES
+
+if TYPE_CHECKING:
+    from tracekit.analyze.study import Study
 
 _CHANGING_FACTS = ("load_average",)  # differ from point to point by nature
 
@@ -109,8 +113,14 @@ def device_rows(launches: pl.DataFrame) -> list[list[str]]:
     ]
 
 
-def provenance(points: Sequence[Point]) -> dict[str, Any]:
-    """Each distinct machine, set of versions and command line once, and a row for every point."""
+def provenance(study: Study) -> dict[str, Any]:
+    """Each distinct machine, set of versions and command line once, and a row for every point.
+
+    A row ends with the command that opens the point's trace, run in the folder of the traces; of a failed point with
+    the name of what it left.
+    """
+    points = study.points
+    opened = {id(trace.point): f"tracekit open {shlex.quote(trace.label)}" for trace in study.traces if trace.point}
     facts = _distinct(
         tuple(
             (sanitize(key).replace("_", " "), _fact(key, value))
@@ -128,7 +138,7 @@ def provenance(points: Sequence[Point]) -> dict[str, Any]:
             sanitize(point.status),
             f"{point.parameters:,}",
             str(len(point.samples)),
-            point.identity.path(Path(), "").name,
+            sanitize(opened.get(id(point)) or point.identity.path(Path(), "").name, None),
         ]
         for point in points
     ]

@@ -94,7 +94,7 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
         "device": about.device_rows(study.device_launches()),
         "failures": about.failure_rows(failures),
         "findings": about.finding_rows(study.findings),
-        "provenance": about.provenance(study.points),
+        "provenance": about.provenance(study),
     }
     return environment().get_template("report.html.j2").render(context)
 

@@ -2,11 +2,13 @@
 
 The server shows one page and one file under a path nobody can guess, to requests that name this host, and ends when the
 trace has been handed over. postMessage rather than `?url=`, because browsers ask before a public page may fetch from
-loopback, and fail silently when told no.
+loopback, and fail silently when told no. `direct` is the other way, as Perfetto's own `open_trace_in_ui` goes: the UI
+fetches the file itself, from the one port that its content security policy allows.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -15,16 +17,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from tracekit.errors import TraceError, UsageError
 from tracekit.points import looks_like_trace
-from tracekit.safety import sanitize
+from tracekit.safety import safe_filename, sanitize
 
 from .page import environment
 
 UI = "https://ui.perfetto.dev"
+DIRECT_PORT = 9001  # the one from which the UI's policy lets it fetch
 _LOOPBACK = "127.0.0.1"
+_ANY_PORT = "leave it out to take any free one"
 _POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'"
 
 
@@ -58,21 +62,29 @@ class _Server(ThreadingHTTPServer):
 class TraceServer:
     """Serves one trace to the browser on this machine. A context manager; `address` is what to open.
 
-    `fetched` is set once the whole file was sent, `handed_over` once the UI has it. Raises UsageError when the port is
-    taken or the UI is no http address.
+    `fetched` is set once the whole file was sent, `handed_over` once the UI has it. `title`: what the UI calls it, else
+    the file's name. `expand`: a regular expression of the groups of tracks to unfold. `direct`: the UI fetches the
+    file, without our page; the port is then DIRECT_PORT unless given. Raises UsageError when the port is taken or the
+    UI is no http address.
     """
 
-    def __init__(self, path: Path, ui: str = UI, port: int = 0) -> None:
+    def __init__(
+        self, path: Path, ui: str = UI, port: int = 0, *, title: str = "", expand: str = "", direct: bool = False
+    ) -> None:
         check_ui(ui)
         self.path = path
+        self.direct = direct
+        self.title = sanitize(title or path.name)
         self.fetched = threading.Event()
         self.handed_over = threading.Event()
         self._token = secrets.token_urlsafe(16)
-        self._ui = ui
+        self._ui = _with_commands(ui, expand) if expand else ui
+        port = port or (DIRECT_PORT if direct else 0)
         try:
             self._server = _Server((_LOOPBACK, port), _handler(self))
         except (OSError, OverflowError) as error:
-            raise UsageError(f"--port {port}: {error}; leave it out to take any free one") from None
+            advice = "--direct needs this port: end what has it, or leave --direct out" if direct else _ANY_PORT
+            raise UsageError(f"--port {port}: {error}; {advice}") from None
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
 
     @property
@@ -82,8 +94,20 @@ class TraceServer:
 
     @property
     def address(self) -> str:
-        """The page to open in a browser."""
+        """The page to open in a browser: ours, or, `direct`, the UI's."""
+        if self.direct:
+            return _with_parameter(self._ui, "url", f"http://{_LOOPBACK}:{self.port}{self._trace_path}")
         return f"http://{_LOOPBACK}:{self.port}/{self._token}/"
+
+    @property
+    def _trace_path(self) -> str:
+        return f"/{self._token}/{safe_filename(self.title) if self.direct else 'trace'}"
+
+    @property
+    def shared_with(self) -> str | None:
+        """The one other origin whose pages may read the file; None: no other."""
+        parts = urlsplit(self._ui)
+        return f"{parts.scheme}://{parts.netloc}" if self.direct else None
 
     @property
     def hosts(self) -> set[str]:
@@ -92,7 +116,9 @@ class TraceServer:
 
     def routes(self) -> dict[str, str]:
         """Path -> what it gives."""
-        return {f"/{self._token}/": "page", f"/{self._token}/trace": "trace", f"/{self._token}/done": "done"}
+        if self.direct:
+            return {self._trace_path: "trace"}
+        return {f"/{self._token}/": "page", self._trace_path: "trace", f"/{self._token}/done": "done"}
 
     def page(self) -> tuple[bytes, str]:
         """The page, and its content security policy."""
@@ -102,10 +128,10 @@ class TraceServer:
             environment()
             .get_template("open.html.j2")
             .render(
-                title=sanitize(self.path.name),
+                title=self.title,
                 ui=self._ui,
                 nonce=nonce,
-                trace_path=f"{base}/trace",
+                trace_path=self._trace_path,
                 done_path=f"{base}/done",
             )
         )
@@ -118,6 +144,17 @@ class TraceServer:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def _with_commands(ui: str, expand: str) -> str:
+    """The UI's address with the command that unfolds groups of tracks; it promises to keep the command's name."""
+    commands = [{"id": "dev.perfetto.ExpandTracksByRegex", "args": [expand]}]
+    return _with_parameter(ui, "startupCommands", json.dumps(commands))
+
+
+def _with_parameter(ui: str, name: str, value: str) -> str:
+    joint = "&" if "?" in ui.partition("#")[2] else "?" if "#" in ui else "/#!/?"
+    return f"{ui if '#' in ui else ui.rstrip('/')}{joint}{name}={quote(value, safe='')}"
 
 
 def _handler(owner: TraceServer) -> type[BaseHTTPRequestHandler]:
@@ -147,9 +184,12 @@ def _handler(owner: TraceServer) -> type[BaseHTTPRequestHandler]:
                 self.send_error(410)
                 return
             with file:
-                self._head("application/octet-stream", os.fstat(file.fileno()).st_size)
+                shared = {"Access-Control-Allow-Origin": owner.shared_with} if owner.shared_with else None
+                self._head("application/octet-stream", os.fstat(file.fileno()).st_size, shared)
                 shutil.copyfileobj(file, self.wfile, 1 << 20)
             owner.fetched.set()
+            if owner.direct:
+                owner.handed_over.set()
 
         def _route(self) -> str | None:
             if self.headers.get("Host") not in owner.hosts:

@@ -241,6 +241,15 @@ def test_what_was_measured_is_one_sentence(tmp_path: Path, store_point: Store) -
     assert "Latency (seconds of input)" in said
 
 
+def test_each_point_says_how_to_open_it(tmp_path: Path, store_point: Store) -> None:
+    path = store_point(tmp_path, "bert", 64, 5)
+    label = path.relative_to(tmp_path)
+    (path.parent / "a b.json").write_bytes(path.read_bytes())
+    page = render(load_study([tmp_path]))
+    assert f"<td>tracekit open {label}</td>" in page
+    assert f"<td>tracekit open &#39;{label.parent}/a b.json&#39;</td>" in page
+
+
 def test_json_block_cannot_be_left() -> None:
     text = page.json_block(dict.fromkeys(HOSTILE, HOSTILE))
     assert not re.search("[<>&\u2028\u2029]", text)

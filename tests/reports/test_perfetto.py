@@ -13,14 +13,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tracekit.cli import main
 from tracekit.errors import TraceError, UsageError
 from tracekit.reports.perfetto import TraceServer, check_trace, check_ui
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -128,6 +127,77 @@ def test_a_lost_file_or_connection_makes_no_noise(trace: Path, capfd: pytest.Cap
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.fixture
+def direct(trace: Path) -> Iterator[TraceServer]:
+    with TraceServer(trace, port=free_port(), title="a <b>", expand="x y", direct=True) as running:
+        yield running
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_direct_gives_the_file_to_the_ui_and_to_no_other(direct: TraceServer, trace: Path) -> None:
+    address = urlsplit(direct.address)
+    assert (address.scheme, address.netloc) == ("https", "ui.perfetto.dev")
+    given = parse_qs(address.fragment.removeprefix("!/?"))
+    assert json.loads(given["startupCommands"][0]) == [{"id": "dev.perfetto.ExpandTracksByRegex", "args": ["x y"]}]
+    target = urlsplit(given["url"][0])
+    assert target.netloc == f"127.0.0.1:{direct.port}"
+    token = target.path.split("/")[1]
+    assert len(token) > 20
+    for path in ("/", "/trace", f"/{token}/", f"/{token}/done", "/status"):
+        assert ask(direct, path)[0] == ask(direct, path, "POST")[0] == 404
+    assert ask(direct, target.path, host="evil.example")[0] == 404
+    assert not direct.handed_over.is_set()
+    status, body, headers = ask(direct, target.path)
+    assert (status, body) == (200, trace.read_bytes())
+    assert headers["Access-Control-Allow-Origin"] == "https://ui.perfetto.dev"
+    assert direct.handed_over.wait(5)
+
+
+def test_the_page_shares_with_nobody(server: TraceServer) -> None:
+    for path in ("", "trace"):
+        assert "Access-Control-Allow-Origin" not in ask(server, urlsplit(server.address).path + path)[2]
+
+
+@pytest.mark.parametrize(
+    ("ui", "begins"),
+    [
+        ("https://x.example/", "https://x.example/#!/?url=http%3A"),
+        ("https://x.example/#!/viewer", "https://x.example/#!/viewer?url=http%3A"),
+        ("https://x.example/#!/?a=b", "https://x.example/#!/?a=b&url=http%3A"),
+    ],
+)
+def test_direct_keeps_what_the_address_says(trace: Path, ui: str, begins: str) -> None:
+    with TraceServer(trace, ui, free_port(), direct=True) as server:
+        assert server.address.startswith(begins)
+        assert server.shared_with == "https://x.example"
+
+
+def test_direct_says_which_port_it_needs(server: TraceServer, trace: Path) -> None:
+    with pytest.raises(UsageError, match="needs this port"):
+        TraceServer(trace, port=server.port, direct=True)
+
+
+@pytest.mark.parametrize("name", ["lanes.json", "LANES.JSON.GZ"])
+def test_save_writes_and_opens_nothing(
+    store_point: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    point = store_point(tmp_path / "study", "bert", 64, 1.5)
+    saved = tmp_path / name
+    assert main(["open", str(tmp_path / "study"), "--save", str(saved)]) == 0
+    assert capsys.readouterr() == ("", f"saved: {saved}\n")
+    data = saved.read_bytes()
+    events = json.loads(gzip.decompress(data) if name.endswith("GZ") else data)["traceEvents"]
+    raw = json.loads(point.read_bytes())["traceEvents"]
+    assert [event for event in events if event.get("cat") != "tracekit"] == raw
+    assert main(["open", str(point), "--save", str(saved), "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["saved"] == str(saved)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "study"])  # nothing half-written
+
+
 def test_what_cannot_be_served(tmp_path: Path, trace: Path) -> None:
     with TraceServer(trace) as running, pytest.raises(UsageError, match="--port"):
         TraceServer(trace, port=running.port)
@@ -179,7 +249,7 @@ def test_no_browser_prints_the_address_and_ends_when_handed_over(trace: Path, ro
 
 @pytest.mark.parametrize(("fetch", "code"), [(False, 130), (True, 0)])
 def test_ctrl_c_is_fine_once_the_trace_was_fetched(trace: Path, root: Path, fetch: bool, code: int) -> None:
-    with opened(trace, root) as process:
+    with opened(trace, root, "--raw") as process:
         address = urlsplit(first_line(process))
         assert process.stderr is not None
         assert "Ctrl-C" in process.stderr.readline()  # printed last, before the wait
@@ -203,7 +273,16 @@ def test_json_is_the_envelope_with_the_address(trace: Path, root: Path) -> None:
     ("words", "code", "reason"),
     [
         (["{tmp}/none.json"], 2, "no such file"),
-        (["{tmp}"], 2, "not a file"),
+        (["{tmp}", "--raw"], 2, "not a file"),
+        (["{trace}", "{trace}", "--raw"], 2, "--raw"),
+        (["{trace}", "--raw", "--save", "x.json"], 2, "--save"),
+        (["{trace}", "--direct", "--save", "x.json"], 2, "--direct"),
+        (["{trace}", "--save", "x.txt"], 2, ".json.gz"),
+        (["{trace}", "--save", "{trace}"], 2, "the trace itself"),
+        (["{trace}", "--save", "{tmp}"], 2, ".json.gz"),
+        (["{trace}", "--save", "{tmp}/folder.json"], 2, "a folder"),
+        (["{tmp}/folder.json"], 2, "no traces"),
+        (["{tmp}/many"], 2, "at most 8"),
         (["{trace}", "--no-browser", "--timeout", "0.1"], 1, "no page fetched"),
         (["{trace}", "--timeout", "-1"], 2, "--timeout"),
         (["{trace}", "--timeout", "nan"], 2, "--timeout"),
@@ -212,9 +291,19 @@ def test_json_is_the_envelope_with_the_address(trace: Path, root: Path) -> None:
         (["{trace}", "--no-browser", "--ui", "http://[x"], 2, "--ui"),
     ],
 )
-def test_errors(run_cli: Run, tmp_path: Path, trace: Path, words: list[str], code: int, reason: str) -> None:
-    done = run_cli("open", *(word.format(tmp=tmp_path, trace=trace) for word in words))
-    assert done.returncode == code
-    assert reason in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: ")
+def test_errors(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trace: Path, words: list[str], code: int, reason: str
+) -> None:
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "many").mkdir()
+    for number in range(9):
+        (tmp_path / "many" / f"{number}.json").write_bytes(b"[]")
+    before = trace.read_bytes()
+    try:
+        assert main(["open", *(word.format(tmp=tmp_path, trace=trace) for word in words)]) == code
+    except SystemExit as refused:  # by the parser
+        assert refused.code == code
+    said = capsys.readouterr().err
+    assert reason in said
+    assert said.splitlines()[-1].startswith("error: ")
+    assert trace.read_bytes() == before
