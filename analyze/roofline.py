@@ -25,8 +25,8 @@ from .ranges import ancestor
 if TYPE_CHECKING:
     from .study import Study
 
-# What a call costs on the host before it works: calls on less than 1 KB took 5 us (medians of eight profiled points of
-# two models; 2 to 10). More than that is work, however slow: a busy machine makes no operator small.
+# What a call costs on the host before it works: calls on 1 KB or less took 5 to 6 us (medians of the quiet points of
+# benchmarks/roofline.py). More than that is work, however slow: a busy machine makes no operator small.
 DISPATCH_NS = 5_000
 BOUNDS = ("compute", "memory", "overhead")
 PROFILED, UNPROFILED, DEVICE = "profiled", "unprofiled", "device"  # what `timed` says
@@ -34,30 +34,38 @@ Machine = tuple[str, int, str, str]  # its name, threads, device, dtype
 CALIBRATION, OPERATOR = "calibration", "operator"  # where a peak comes from
 _TIMED_WELL_NS = 100_000  # a call of this length has a rate that its clock, in microseconds, does not make
 
+_SPENT = ("known", "unknown", "compute", "memory")
 WORK: dict[str, Any] = {
+    "component": pl.String,
+    "label": pl.String,
+    "timed": pl.String,
+    "flops": pl.Float64,
+    "bytes": pl.Float64,
+    "time_ns": pl.Float64,
+    **{f"{name}_ns": pl.Float64 for name in _SPENT},
+    "least_ns": pl.Float64,
+}
+ROOFLINE: dict[str, Any] = {
+    **IDENTITY,
     "component": pl.String,
     "label": pl.String,
     "time_ns": pl.Float64,
     "timed": pl.String,
     "flops": pl.Float64,
     "bytes": pl.Float64,
+    "intensity": pl.Float64,
+    "flops_per_s": pl.Float64,
+    "bytes_per_s": pl.Float64,
     "known_share": pl.Float64,
     "unknown_share": pl.Float64,
     "compute_share": pl.Float64,
     "memory_share": pl.Float64,
     "overhead_share": pl.Float64,
-    "least_ns": pl.Float64,
     "peak_flops_per_s": pl.Float64,
     "peak_flops_from": pl.String,
     "peak_bytes_per_s": pl.Float64,
     "peak_bytes_from": pl.String,
-}
-ROOFLINE: dict[str, Any] = {
-    **IDENTITY,
-    **WORK,
-    "intensity": pl.Float64,
-    "flops_per_s": pl.Float64,
-    "bytes_per_s": pl.Float64,
+    "least_ns": pl.Float64,
     "roof_share": pl.Float64,
     "bound": pl.String,
     "reason": pl.String,
@@ -102,44 +110,38 @@ def component_work(
 
     `rows`: the operators among `host`; `parent`: their nesting. Columns: `WORK`. flops and bytes are sums of what is
     known, null where nothing is. time_ns: on the device where the trace has device work (`timed` says so), else on the
-    host, profiled. Shares of that time: known_share is spent in operators that have a formula, of it compute_share in
-    calls that peak FLOP/s would take longer for, memory_share in calls that peak bandwidth would; unknown_share in
-    operators that have none and may do work; overhead_share is the rest: dispatch, Python, views, allocation. least_ns:
-    all calls at their roofs, one after another. Without both peaks only known_share and unknown_share are told.
+    host, profiled. Of that time: known_ns is spent in operators that have a formula, of it compute_ns in calls that
+    peak FLOP/s would take longer for, memory_ns in calls that peak bandwidth would; unknown_ns in operators that have
+    none and may do work. The rest is overhead: dispatch, Python, views, allocation. least_ns: all calls at their roofs,
+    one after another. Without both peaks compute_ns, memory_ns and least_ns are null.
     """
     device = bool(host["device_ns"].sum())
-    time = pl.col("device_ns" if device else "self_ns")
+    time = pl.col("device_ns" if device else "self_ns").alias("time_ns")
     inside = pl.col("step").is_not_null() & (pl.col("phase") != OUTSIDE) if stepped else pl.lit(True)
-    spent = ("known", "unknown", "compute", "memory")
-    counted = [pl.when(pl.col(c).count() > 0).then(pl.col(c).sum()).alias(c) for c in ("flops", "bytes")]
-    table = (
-        host.lazy()
-        .select("component", "part", "step", "phase", "flops", "bytes", time_ns=time)
-        .with_row_index("row")
-        .join(_spent(host[rows].with_columns(time_ns=time), rows, parent, peaks, device).lazy(), on="row", how="left")
+    work = ("flops", "bytes")
+    spent = _spent(host.select("name", *work, time)[rows], parent, peaks, device)
+    steps = max(1, stepped)
+    return (
+        host.select("component", "part", "step", "phase", *work, time)
+        .hstack([_scattered(values, host.height, rows).alias(name) for name, values in spent.items()])
+        .lazy()
         .filter(inside)
         .with_columns(pl.col("component", "part").cast(pl.String))
         .group_by("component", label=label())
-        .agg(*counted, pl.col("time_ns", "least_ns", *spent).sum())
-        .filter(pl.col("time_ns") > 0)
-        .with_columns((pl.col(name) / pl.col("time_ns")).alias(f"{name}_share") for name in spent)
-        .with_columns(overhead_share=1 - pl.sum_horizontal("unknown_share", "compute_share", "memory_share"))
-        .with_columns(pl.col("time_ns", "flops", "bytes", "least_ns") / max(1, stepped))
-        .with_columns(
-            timed=pl.lit(DEVICE if device else PROFILED),
-            peak_flops_per_s=pl.lit(peaks.flops),
-            peak_flops_from=pl.lit(peaks.flops_from),
-            peak_bytes_per_s=pl.lit(peaks.bytes),
-            peak_bytes_from=pl.lit(peaks.bytes_from),
+        .agg(
+            *(pl.when(pl.col(name).count() > 0).then(pl.col(name).sum() / steps).alias(name) for name in work),
+            pl.col("time_ns", *spent).sum() / steps,
         )
+        .filter(pl.col("time_ns") > 0)
+        .with_columns(pl.when(peaks.known).then(pl.col("compute_ns", "memory_ns", "least_ns")))
+        .select(pl.lit(DEVICE if device else PROFILED).alias(n) if n == "timed" else n for n in WORK)
+        .sort("label")
+        .collect()
     )
-    if not peaks.known:
-        table = table.with_columns(pl.lit(None).alias(c) for c in ("least_ns", *(f"{bound}_share" for bound in BOUNDS)))
-    return table.select(*(pl.col(name).cast(kind) for name, kind in WORK.items())).sort("label").collect()
 
 
-def _spent(calls: pl.DataFrame, rows: pl.Series, parent: Int64s, peaks: Peaks, device: bool) -> pl.DataFrame:
-    """Of every operator, in ns: known, unknown, compute, memory, of its own time; least_ns of the whole call; its row.
+def _spent(calls: pl.DataFrame, parent: Int64s, peaks: Peaks, device: bool) -> dict[str, NDArray[np.float64]]:
+    """Of every operator, in ns: known, unknown, compute, memory, of its own time; and least_ns of the whole call.
 
     What runs within a call that has a formula is part of that call.
     """
@@ -148,27 +150,31 @@ def _spent(calls: pl.DataFrame, rows: pl.Series, parent: Int64s, peaks: Peaks, d
     caller = ancestor(parent, known, outermost=False)
     covered = caller >= 0
     whole = np.bincount(caller[covered], time[covered], len(time))
-    work = np.where(whole > 0, np.maximum(0, whole - (0 if device else DISPATCH_NS)) / np.maximum(whole, 1), 0)
+    work = np.maximum(0, whole - (0 if device else DISPATCH_NS)) / np.maximum(whole, 1)
     at_peak = [
         calls[kind].fill_null(0).to_numpy() / (peak or np.inf) * 1e9
         for kind, peak in (("flops", peaks.flops), ("bytes", peaks.bytes))
     ]
-    computes = at_peak[0] >= at_peak[1]
+    computes = (at_peak[0] >= at_peak[1])[caller]
     worked = np.where(covered, time * work[caller], 0)
     opaque = ~covered
     if not device:  # on a device, whatever runs is work
         opaque &= ~(
             _holding(parent, known.to_numpy()) | calls["name"].cast(pl.String).str.contains(_DISPATCH).to_numpy()
         )
-    return pl.DataFrame(
-        {
-            "known": np.where(covered, time, 0),
-            "unknown": np.where(opaque, time, 0),
-            "compute": np.where(computes[caller], worked, 0),
-            "memory": np.where(computes[caller], 0, worked),
-            "least_ns": np.maximum(*at_peak),
-        }
-    ).with_columns(row=rows.cast(pl.UInt32))
+    return {
+        "known_ns": np.where(covered, time, 0),
+        "unknown_ns": np.where(opaque, time, 0),
+        "compute_ns": np.where(computes, worked, 0),
+        "memory_ns": np.where(computes, 0, worked),
+        "least_ns": np.maximum(*at_peak),
+    }
+
+
+def _scattered(values: NDArray[np.float64], height: int, rows: pl.Series) -> pl.Series:
+    spread = np.zeros(height)
+    spread[rows.to_numpy()] = values
+    return pl.Series(spread)
 
 
 def _holding(parent: Int64s, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -193,10 +199,19 @@ def roofline(study: Study) -> pl.DataFrame:
     memory or overhead, whichever has the largest share of the time; null where `reason` says why: no peaks, or so much
     time without formula that it could be another.
     """
-    work = study.component_work(measured_peaks(study))
+    peaks = measured_peaks(study)
+    work = study.component_work(peaks)
     if not work.height:
         return pl.DataFrame(schema=ROOFLINE)
-    return _judged(_timed(work, study.composition())).select(*ROOFLINE)
+    told = {study.label(point): peaks.get(machine(point), UNKNOWN_PEAKS) for point in study.points}
+    columns = {"peak_flops_per_s": "flops", "peak_bytes_per_s": "bytes"}
+    columns |= {f"peak_{kind}_from": f"{kind}_from" for kind in ("flops", "bytes")}
+    of_curve = pl.DataFrame(
+        [{"series": series, **{c: getattr(one, name) for c, name in columns.items()}} for series, one in told.items()],
+        schema={"series": pl.String, **{column: ROOFLINE[column] for column in columns}},
+    )
+    table = _timed(work, study.composition()).join(of_curve, on="series", how="left", maintain_order="left")
+    return _judged(table).select(*ROOFLINE)
 
 
 def machine(point: Point | None) -> Machine:
@@ -235,17 +250,20 @@ def _fastest(host: pl.DataFrame) -> float:
 
 
 def _timed(work: pl.DataFrame, composition: pl.DataFrame) -> pl.DataFrame:
-    """Work and rates, with unprofiled times for profiled ones where there are such; repeats of a point are averaged."""
+    """Work, shares and rates, with unprofiled times where there are such; repeats of a point are averaged."""
     values = [name for name, kind in WORK.items() if kind == pl.Float64]
     keys = [*IDENTITY, *(name for name in WORK if name not in values)]
     costs = composition.select("series", "length", "label", "cost_ns")
     host, cost = pl.col("timed") == PROFILED, pl.col("cost_ns")
     measured = host & cost.is_not_null().any().over("series", "length")  # what has no cost is none of the median step
     rank = pl.col("label").replace_strict(LABELS, range(len(LABELS)), return_dtype=pl.Int64)
+    share = {f"{name}_share": pl.col(f"{name}_ns") / pl.col("time_ns") for name in _SPENT}
     rate = pl.col("time_ns") / 1e9
     return (
         work.group_by(keys, maintain_order=True)
         .agg(pl.col(values).mean())
+        .with_columns(**share)
+        .with_columns(overhead_share=1 - pl.col("unknown_share") - pl.col("compute_share") - pl.col("memory_share"))
         .join(costs, on=["series", "length", "label"], how="left", maintain_order="left")
         .filter(~measured | cost.is_not_null())
         .with_columns(
