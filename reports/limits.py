@@ -29,6 +29,7 @@ ROOF = (
     "%: of the roof, the least time for its FLOPs and bytes over its time; above 100% where caches help or the machine "
     "was disturbed"
 )
+OPEN = "?: what has no formula takes more of its time than tells the first of these from the second"
 LEAST_SHARE = 0.01  # of a step: what takes less has no column and no point
 _COLUMN = 14  # characters of `overhead 100%` and a gap
 Row = Mapping[str, Any]
@@ -59,7 +60,8 @@ def grids(study: Study, width: int) -> Iterator[Grid]:
         body.append([sanitize(name), at, *(_cell(rows.get(label)) for label in labels)])
     head = ["curve", "at", *(label.replace(".", "\n") for label in labels)]
     peaks = dict.fromkeys(map(peaks_text, told.to_dicts()))
-    yield Grid(TITLE, head, body, [*peaks, RULE, ROOF, *disturbed(study, told)])
+    open_ones = [OPEN] if any(cell.startswith("?") for row in body for cell in row[2:]) else []
+    yield Grid(TITLE, head, body, [*peaks, RULE, *open_ones, ROOF, *disturbed(study, told)])
 
 
 def disturbed(study: Study, table: pl.DataFrame) -> Iterator[str]:

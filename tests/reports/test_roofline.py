@@ -34,11 +34,19 @@ CALIBRATION = Calibration(
 HOSTILE = ("</script><b>x", "[bold]x[/bold]", "\x1b[31mred", "datum['x']", "\u202eevil", "${7*7}")
 
 
-def store(folder: Path, model: str, length: int, calibrated: bool = True, **fields: Any) -> None:
-    """A step of a product in the ffn, an addition in the norm, and as much again in nothing."""
+def store(
+    folder: Path,
+    model: str,
+    length: int,
+    calibrated: bool = True,
+    opaque: bool = False,
+    delay: int = 0,
+    identity: dict[str, Any] | None = None,
+) -> None:
+    """A step of a product in the ffn (`opaque`: of which nothing is known) and an addition in the norm."""
     width = 4 * length
     parts: list[tuple[str, str, int, float]] = [
-        ("ffn", "mm", width, width**3 / 3e4),
+        ("ffn", "mm_of_somebody" if opaque else "mm", width, width**3 / 3e4),
         ("norm", "add", width, 30 * length),
     ]
     events, start = [], 0.0
@@ -51,10 +59,10 @@ def store(folder: Path, model: str, length: int, calibrated: bool = True, **fiel
         ]
         start += took
     step = {"ph": "X", "cat": "user_annotation", "name": "ProfilerStep#1", "pid": 1, "tid": 1, "ts": 0, "dur": start}
-    identity = Identity(model=model, length=length, **fields.pop("identity", {}))
-    samples = [Sample(wall_ns=round(start * 1000), cpu_ns=None, run_delay_ns=fields.pop("delay", 0)) for _ in range(3)]
-    point = Point(identity=identity, samples=samples, calibration=[CALIBRATION] if calibrated else [], **fields)
-    path = identity.path(folder)
+    made = Identity(model=model, length=length, **(identity or {}))
+    samples = [Sample(wall_ns=round(start * 1000), cpu_ns=None, run_delay_ns=delay) for _ in range(3)]
+    point = Point(identity=made, samples=samples, calibration=[CALIBRATION] if calibrated else [])
+    path = made.path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(points.header(point) + b'"traceEvents": ' + json.dumps([*events, step]).encode() + b"}")
 
@@ -178,6 +186,18 @@ def test_the_terminal_says_what_limits_the_costliest_components(study: Study, wi
     text = console.file.getvalue()
     assert "What it is limited by" in text
     assert max(map(len, text.splitlines())) <= width
+
+
+def test_what_cannot_be_told_is_a_question_mark_that_is_explained(tmp_path: Path) -> None:
+    store(tmp_path, "bert", 128)
+    store(tmp_path, "vit", 128, opaque=True)
+    (grid,) = grids(load_study([tmp_path]), 80)
+    cells = {name: dict(zip(grid.head[2:], row, strict=True)) for name, _, *row in grid.body}
+    assert cells["vit"]["ffn"].startswith("? ")
+    assert cells["vit"]["norm"].startswith("memory ")
+    assert [note for note in grid.notes if note.startswith("?: ")]
+    body = [row for figure in section(load_study([tmp_path])).figures for row in figure.body]
+    assert [row[10] for row in body if row[:2] == ["ffn", "vit"]] == ["no formula for 100% of its time"]
 
 
 def test_a_busy_machine_is_said_to_be_one(tmp_path: Path) -> None:
