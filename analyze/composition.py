@@ -21,13 +21,13 @@ COMPOSITION: dict[str, type[pl.DataType]] = {
     "measured_on": pl.String,
 }
 _POINT = ("series", "length")
-_LABELS = tuple(PALETTE)
+LABELS = tuple(PALETTE)
 
 
 def label() -> pl.Expr:
     """The label of a row of `components`: `component.part` where that has a colour of its own, else the component."""
     split = pl.format("{}.{}", "component", "part")
-    return pl.when(split.is_in(list(_LABELS))).then(split).otherwise("component")
+    return pl.when(split.is_in(list(LABELS))).then(split).otherwise("component")
 
 
 def composition(steps: pl.DataFrame, latency: pl.DataFrame) -> pl.DataFrame:
@@ -57,7 +57,7 @@ def composition(steps: pl.DataFrame, latency: pl.DataFrame) -> pl.DataFrame:
         .with_columns(share=pl.col("cost") / pl.col("cost").sum().over(_POINT), spread=2 * log_gap)
         .with_columns(cost_ns=pl.col("share") * pl.col("median_ns"))
         .select(*COMPOSITION)
-        .sort("series", "length", pl.col("label").cast(pl.Enum(_LABELS)))
+        .sort("series", "length", pl.col("label").cast(pl.Enum(LABELS)))
     )
 
 

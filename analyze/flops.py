@@ -82,17 +82,19 @@ def _shape(value: Any) -> list[int] | None:
 def operator_costs(operators: pl.DataFrame, parent: Int64s) -> pl.DataFrame:
     """Columns flops and bytes (int64, null where unknown) of operators whose nesting is `parent`.
 
-    Of nested operators that both have a formula (convolution, cudnn_convolution) the innermost counts.
+    Of nested operators that both have a formula (convolution, cudnn_convolution) the innermost counts; but a copy or a
+    fill within one that has a formula is its way of working (addmm copies its bias into its output), and no bytes more.
     """
     keys = operators.select("name", "shapes", "dtypes", "concrete")
     distinct = keys.unique(maintain_order=True)
-    rows = [_within_int64(costs(*row)) for row in distinct.iter_rows()]
-    schema = {"flops": pl.Int64, "bytes": pl.Int64}
+    rows = [(*_within_int64(costs(*row)), row[0] in _PREPARE) for row in distinct.iter_rows()]
+    schema = {"flops": pl.Int64, "bytes": pl.Int64, "prepares": pl.Boolean}
     table = distinct.hstack(pl.DataFrame(rows, schema=schema, orient="row"))
-    found = keys.join(table, on=keys.columns, how="left", maintain_order="left", nulls_equal=True).select(
-        "flops", "bytes"
-    )
-    return found.with_columns(_innermost(found[column], parent) for column in found.columns)
+    found = keys.join(table, on=keys.columns, how="left", maintain_order="left", nulls_equal=True)
+    worker = found.select((pl.col("flops").is_not_null() | pl.col("bytes").is_not_null()) & ~pl.col("prepares"))
+    within = ancestor(parent, worker.to_series(), outermost=False) >= 0
+    found = found.with_columns(bytes=pl.when(~(pl.col("prepares") & pl.Series(within))).then("bytes"))
+    return found.select(_innermost(found[column], parent) for column in ("flops", "bytes"))
 
 
 def _innermost(known: pl.Series, parent: Int64s) -> pl.Series:
@@ -197,8 +199,16 @@ def _reduction(call: Call) -> Cost:
 
 
 def _lookup(call: Call) -> Cost:
+    """Rows of input 0 by the numbers in input 1."""
     rows = math.prod(call.shapes[1]) * call.shapes[0][-1] * call.size(0)
     return None, call.bytes(1) + 2 * rows
+
+
+def _index_select(call: Call) -> Cost:
+    """What input 0 has at the places in input 2, along a dimension."""
+    shape, along = call.shapes[0], int(call.values[1])
+    chosen = math.prod(call.shapes[2]) * math.prod(shape) // shape[along] * call.size(0)
+    return None, call.bytes(2) + 2 * chosen
 
 
 def _spread(text: str, dimensions: int) -> list[int]:
@@ -212,19 +222,21 @@ _ELEMENTWISE = re.findall(
     """
     _fused_rms_norm _log_softmax _log_softmax_backward_data _softmax _softmax_backward_data abs add add_ addcdiv_
     addcmul_ bitwise_and bitwise_not bitwise_or clamp clamp_min copy_ cos cudnn_batch_norm cudnn_batch_norm_backward
-    cumsum div div_ eq erf exp fill_ floor_divide ge gelu gelu_backward gt hardtanh le leaky_relu lerp_ log
+    cumsum div div_ eq erf exp fill_ flip floor_divide ge gelu gelu_backward gt hardtanh le leaky_relu lerp_ log
     logical_and logical_not lt masked_fill masked_fill_ maximum minimum miopen_batch_norm miopen_batch_norm_backward
     mul mul_ native_batch_norm native_batch_norm_backward native_dropout native_group_norm native_layer_norm
-    native_layer_norm_backward ne neg pow relu relu_ rsqrt rsub sigmoid sigmoid_backward silu silu_ silu_backward
-    sin sqrt square sub sub_ tanh tanh_backward threshold_backward tril triu where zero_
+    native_layer_norm_backward ne neg pow reciprocal relu relu_ rsqrt rsub sigmoid sigmoid_backward silu silu_
+    silu_backward sin sqrt square sub sub_ tanh tanh_backward threshold_backward tril triu where zero_
     """,
 )
+_PREPARE = ("aten::copy_", "aten::fill_")
 _FUSED = ("flash_attention", "flash_attention_for_cpu", "efficient_attention", "cudnn_attention")
 
 _FORMULAS: dict[str, Callable[[Call], Cost]] = {
     **{f"aten::{name}": _elementwise for name in _ELEMENTWISE},
     **{f"aten::{name}": _reduction for name in ("amax", "amin", "argmax", "max", "mean", "min", "sum", "var_mean")},
-    **{f"aten::{name}": _lookup for name in ("embedding", "index_select")},
+    "aten::embedding": _lookup,
+    "aten::index_select": _index_select,
     **{f"aten::{name}": _matrix(0, 1) for name in ("mm", "bmm", "mv", "dot")},
     **{f"aten::{name}": _matrix(1, 2) for name in ("addmm", "addmm_", "baddbmm", "baddbmm_", "addbmm", "addmv")},
     "aten::_addmm_activation": _matrix(1, 2),

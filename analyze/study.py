@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ import tracekit
 from tracekit.points import Point
 from tracekit.safety import sanitize
 
-from . import curves, expected, reasons, recommend, scaling, tipping
+from . import curves, expected, reasons, recommend, roofline, scaling, tipping
 from .composition import composition
 from .dataset import Dataset
 from .doubts import DOUBT, doubts
@@ -167,6 +167,18 @@ class Study:
     def component_steps(self) -> pl.DataFrame:
         """`Trace.component_steps` of every trace."""
         return self._per_trace(Trace.component_steps)
+
+    def component_work(self, peaks: Mapping[roofline.Machine, roofline.Peaks]) -> pl.DataFrame:
+        """`Trace.component_work` of every trace, with the peaks of its machine."""
+
+        def work(trace: Trace) -> pl.DataFrame:
+            return trace.component_work(peaks.get(roofline.machine(trace.point), roofline.UNKNOWN_PEAKS))
+
+        return self._per_trace(work)
+
+    def roofline(self) -> pl.DataFrame:
+        """Each component's work per second against the machine's peaks, what limits it; see `roofline.roofline`."""
+        return roofline.roofline(self)
 
     def layers(self) -> pl.DataFrame:
         """`Trace.layers` of every trace."""

@@ -16,7 +16,7 @@ from tracekit import points as pt
 from tracekit.points import Point
 from tracekit.rules import NO_RULES, Rules
 
-from . import memory, modules, soundness, tables
+from . import memory, modules, roofline, soundness, tables
 from .attribute import attributed
 from .cache import load_events
 from .flops import operator_costs
@@ -164,6 +164,11 @@ class Trace:
     def component_steps(self) -> pl.DataFrame:
         """Cost per profiled step, component and part; see `tables.component_steps`."""
         return tables.component_steps(self._cells)
+
+    def component_work(self, peaks: roofline.Peaks = roofline.UNKNOWN_PEAKS) -> pl.DataFrame:
+        """What each component does in one profiled step, and how long; see `roofline.component_work`."""
+        rows, parent = self._analysed.operators["row"], self._analysed.nesting.parent
+        return roofline.component_work(self.host, rows, parent, self.steps_count, peaks)
 
     def layers(self) -> pl.DataFrame:
         """Cost per phase, layer and component; see `tables.layers`."""

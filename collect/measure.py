@@ -14,14 +14,12 @@ from pathlib import Path
 
 import torch
 
-from tracekit.points import Calibration, Sample
+from tracekit.points import CALIBRATION_BYTES, CALIBRATION_SIDE, Calibration, Sample
 
 from . import device
 
 Step = Callable[[], object]
 _TURN_S = 0.2  # quick models are sampled for this long in one turn, so that a turn is more than its beginning
-_MATMUL = 512  # side of the calibration matrices: about 0.27 GFLOP
-_COPY_BYTES = 16 << 20
 
 
 def run_delay_ns() -> int | None:
@@ -83,8 +81,8 @@ class Calibrator:
 
     def __init__(self, where: str) -> None:
         self._where = where
-        self._a = torch.ones(_MATMUL, _MATMUL, device=where)
-        self._from = torch.ones(_COPY_BYTES // 4, device=where)
+        self._a = torch.ones(CALIBRATION_SIDE, CALIBRATION_SIDE, device=where)
+        self._from = torch.ones(CALIBRATION_BYTES // 4, device=where)
         self._to = torch.empty_like(self._from)
         self.measure(-1)  # first touches of memory and kernels are not the machine's drift
 

@@ -34,9 +34,9 @@ CURVE_COLOURS = ("currentColor", "#7069F4", "#938C0D", "#D14A7C", "#4F8584", "#A
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 _FONT = "system-ui, -apple-system, Segoe UI, Roboto, sans-serif"  # that of the page; Vega must measure it
-_NUMBER = "format(datum.value, ',~r')"
-_CHOSEN = "datum.series === chosen_series && datum.pick === chosen_length"
-_PLAIN_AXIS: dict[str, Any] = {"gridOpacity": 0.2, "domain": False, "ticks": False}
+NUMBER = "format(datum.value, ',~r')"
+CHOSEN = "datum.series === chosen_series && datum.pick === chosen_length"
+PLAIN_AXIS: dict[str, Any] = {"gridOpacity": 0.2, "domain": False, "ticks": False}
 
 
 def latency(
@@ -107,7 +107,7 @@ def curve(
     if len(lengths) == 1:
         return _bars(rows, title, f"{title} at {length_text(lengths[0], unit)}", names)
     x, y, axis = _log_axes(rows, title, unit, lengths)
-    colour, shape, dash = _styles(names)
+    colour, shape, dash = styles(names)
     marked = _marked(crossings, table, lengths)
     inputs = input_marks.near(marks, lengths)
     legend = alt.Legend(
@@ -128,7 +128,7 @@ def curve(
                 y=y,
                 color=alt.Color("series:N", scale=colour, legend=legend),
                 shape=alt.Shape("series:N", scale=shape, legend=legend),
-                size=alt.condition(_CHOSEN, alt.value(170), alt.value(60)),
+                size=alt.condition(CHOSEN, alt.value(170), alt.value(60)),
                 tooltip=_tooltips(title, unit, bool(band)),
             ),
             rows,
@@ -141,7 +141,7 @@ def curve(
         layers.insert(0, base.mark_area(opacity=0.15).encode(color=quiet, y=low, y2=high))
     layers = [*input_marks.layers(inputs, x, markers.height(marked)), *layers, *markers.layers(marked, colour, shape)]
     both: alt.LayerChart = alt.LayerChart(layer=layers).resolve_legend(color="independent", shape="independent")
-    return _finished(both, 300, f"{description}, both axes logarithmic")
+    return finished(both, 300, f"{description}, both axes logarithmic")
 
 
 def _marked(crossings: pl.DataFrame | None, table: pl.DataFrame, lengths: Sequence[float]) -> list[markers.Placed]:
@@ -160,19 +160,19 @@ def _log_axes(
         "length:Q",
         title=f"input length ({unit})",
         scale=alt.Scale(type="log", base=2, nice=False, padding=markers.EDGE),
-        axis=alt.Axis(values=lengths if len(lengths) <= 12 else alt.Undefined, labelExpr=_NUMBER, grid=False),
+        axis=alt.Axis(values=lengths if len(lengths) <= 12 else alt.Undefined, labelExpr=NUMBER, grid=False),
     )
     shown = [number for column in ("value", "low", "high") if column in rows.columns for number in rows[column]]
     shared: dict[str, Any] = {
         "scale": alt.Scale(type="log", nice=False, padding=10),
-        "axis": alt.Axis(values=log_ticks(shown), labelExpr=_NUMBER, **_PLAIN_AXIS),
+        "axis": alt.Axis(values=log_ticks(shown), labelExpr=NUMBER, **PLAIN_AXIS),
     }
     return x, alt.Y("value:Q", title=title, **shared), shared
 
 
 def _bars(rows: pl.DataFrame, title: str, description: str, names: Sequence[str]) -> alt.LayerChart:
     """One bar per series, from zero, with the band as a line."""
-    colour, _, _ = _styles(names)
+    colour, _, _ = styles(names)
     y = alt.Y(
         "series:N",
         title=None,
@@ -180,7 +180,7 @@ def _bars(rows: pl.DataFrame, title: str, description: str, names: Sequence[str]
         axis=alt.Axis(domain=False, ticks=False, labelLimit=220, labelPadding=8),
     )
     base = alt.Chart(alt.InlineData(values=rows.to_dicts())).encode(y=y)
-    x = alt.X("value:Q", title=title, axis=alt.Axis(labelExpr=_NUMBER, tickCount=5, **_PLAIN_AXIS))
+    x = alt.X("value:Q", title=title, axis=alt.Axis(labelExpr=NUMBER, tickCount=5, **PLAIN_AXIS))
     band = "high" in rows.columns
     bars = base.mark_bar(height=alt.RelativeBandSize(0.6), cursor="pointer").encode(
         x=x, color=alt.Color("series:N", scale=colour, legend=None), tooltip=_tooltips(title, "", band)
@@ -188,7 +188,7 @@ def _bars(rows: pl.DataFrame, title: str, description: str, names: Sequence[str]
     layers = _by_doubt(bars, rows, filled=False, strokeWidth=2)
     if band:
         layers.append(base.mark_rule(strokeWidth=2, stroke="#888").encode(x=alt.X("low:Q"), x2="high:Q"))
-    return _finished(alt.LayerChart(layer=layers), 44 * rows.height, description)
+    return finished(alt.LayerChart(layer=layers), 44 * rows.height, description)
 
 
 def _by_doubt(sure: alt.Chart, rows: pl.DataFrame, **look: Any) -> list[alt.Chart]:
@@ -207,7 +207,7 @@ def _by_doubt(sure: alt.Chart, rows: pl.DataFrame, **look: Any) -> list[alt.Char
     return [sure.transform_filter("datum.doubt === ''"), unsure.transform_filter("datum.doubt !== ''")]
 
 
-def _styles(names: Sequence[str]) -> tuple[alt.Scale, alt.Scale, alt.Scale]:
+def styles(names: Sequence[str]) -> tuple[alt.Scale, alt.Scale, alt.Scale]:
     """Colour, shape and dash of every curve; equal colours of many curves differ in shape and dash."""
     colours, shapes, dashes = [], [], []
     for i in range(len(names)):
@@ -289,7 +289,7 @@ def components(rows: pl.DataFrame, show: Show = "time") -> alt.Chart:
     names = rows["series"].unique(maintain_order=True).to_list()
     if len(names) > 1:
         chart = chart.encode(column=alt.Column("series:N", title=None, sort=names))
-    return _finished(chart, 260, _STACKED, width=220 if len(names) > 1 else "container")
+    return finished(chart, 260, _STACKED, width=220 if len(names) > 1 else "container")
 
 
 def component_template(rows: pl.DataFrame, show: Show, dataset: str) -> alt.LayerChart:
@@ -304,11 +304,11 @@ def component_template(rows: pl.DataFrame, show: Show, dataset: str) -> alt.Laye
     stack = _stack(base, rows, show, None, scale)
     # Beneath the stack, so that it neither hides nor catches anything: the outer half of the line is seen.
     outline = (
-        base.transform_filter(_CHOSEN)
+        base.transform_filter(CHOSEN)
         .mark_bar(fillOpacity=0, stroke="currentColor", strokeWidth=4, width=_bar_width(rows))
         .encode(x=stack.encoding.x, y=alt.Y(f"sum({show}):Q", title=_titles(rows)[show]))
     )
-    return _finished(alt.LayerChart(layer=[outline, stack]), 260, _STACKED)
+    return finished(alt.LayerChart(layer=[outline, stack]), 260, _STACKED)
 
 
 def _stack(chart: alt.Chart, rows: pl.DataFrame, show: Show, legend: alt.Legend | None, scale: Any) -> alt.Chart:
@@ -321,7 +321,7 @@ def _stack(chart: alt.Chart, rows: pl.DataFrame, show: Show, legend: alt.Legend 
         sort=alt.EncodingSortField("length", op="min"),
         axis=alt.Axis(labelAngle=0, labelLimit=200),
     )
-    axis = alt.Axis(format="%" if show == "share" else ",~r", tickCount=5, **_PLAIN_AXIS)
+    axis = alt.Axis(format="%" if show == "share" else ",~r", tickCount=5, **PLAIN_AXIS)
     colours = alt.Scale(domain=shown, range=[PALETTE[label] for label in shown])
     titles = _titles(rows)
     stacked: alt.Chart = chart.mark_bar(stroke=None, width=_bar_width(rows), cursor="pointer").encode(
@@ -355,7 +355,7 @@ def _unit(table: pl.DataFrame) -> str:
     return ", ".join(sanitize(unit).replace("\\", "/") for unit in table["length_unit"].unique().sort() if unit)
 
 
-def _finished(chart: _Chart, height: int, description: str, width: int | str = "container") -> _Chart:
+def finished(chart: _Chart, height: int, description: str, width: int | str = "container") -> _Chart:
     """Sizes, the parameters the page sets, and the look that all charts share."""
     text = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
     lines = {"domainColor": "currentColor", "tickColor": "currentColor", "gridColor": "currentColor"}

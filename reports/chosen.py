@@ -154,7 +154,7 @@ def finished(layers: alt.LayerChart, frame: Frame, description: str) -> alt.Laye
     )
     height = frame.step * max(frame.rows)
     size = alt.AutoSizeParams(type="fit-x", contains="padding", resize=True)  # another curve has other labels
-    named: alt.LayerChart = charts._finished(layers, height, description).properties(title=title, autosize=size)
+    named: alt.LayerChart = charts.finished(layers, height, description).properties(title=title, autosize=size)
     return named.add_params(
         *(alt.param(name=name, value=value) for name, value in values.items()),
         *(alt.param(name=name, expr=expression) for name, expression in derived.items()),

@@ -17,7 +17,7 @@ from tracekit.analyze.trace import Trace
 from tracekit.components import PALETTE
 from tracekit.safety import atomic_write, sanitize
 
-from . import about, growth, heat, icicle, page_data
+from . import about, growth, heat, icicle, page_data, roofline
 from .asked import NOTHING, Asked
 from .breakdown import device_time, host_time
 from .explanations import why
@@ -103,7 +103,7 @@ def _sections(study: Study, asked: Asked) -> dict[str, list[Section]]:
     """The sections that are charts and tables alone, by what they follow on the page."""
     made = {
         "curves": (growth.section(study, asked.at),),
-        "components": (heat.section(study), icicle.section(study)),
+        "components": (heat.section(study), icicle.section(study), roofline.section(study)),
     }
     return {place: [one for one in found if one] for place, found in made.items()}
 

@@ -5,7 +5,7 @@ Every foreign string goes through `_text`, which neither Rich markup nor a contr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -17,13 +17,12 @@ from rich.text import Text
 
 from tracekit.analyze.quality import Finding
 from tracekit.analyze.recommend import Answer, answer
-from tracekit.analyze.scaling import At
 from tracekit.analyze.study import Study
 from tracekit.components import COLOURS, PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
-from . import growth
+from . import growth, limits
 from .asked import NOTHING, Asked
 from .breakdown import LAUNCHES, ONE_STEP, WHOLE_TRACE, by_phase, device_time, host_time
 from .explanations import why
@@ -52,8 +51,9 @@ def render(study: Study, width: int, asked: Asked = NOTHING) -> RenderableType:
         *(your_data(study, found, width, asked.baseline) if found else ()),
         *_answer(study, width, asked.baseline, found),
         *_curves(study, width),
-        *_growth(study, width, asked.at),
+        *_grids(growth.grids(study, asked.at, width), width),
         *_breakdowns(study, width),
+        *_grids(limits.grids(study, width), width),
         *_phases(study),
         *_operators(study, width, asked.top),
     ]
@@ -185,9 +185,8 @@ def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
     return (names[i : i + size] for i in range(0, len(names), size))
 
 
-def _growth(study: Study, width: int, at: At) -> Iterator[RenderableType]:
-    """How cost grows with length, and what it would be at `at`."""
-    for grid in growth.grids(study, at, width):
+def _grids(grids: Iterable[growth.Grid], width: int) -> Iterator[RenderableType]:
+    for grid in grids:
         out = plain_table()
         for number, name in enumerate(grid.head):
             inner = width >= 80 and 0 < number < len(grid.head) - 1  # the first has names, the last may have words

@@ -26,6 +26,10 @@ SCHEMA = 1
 UNKNOWN = "unknown"  # a setting of a trace that somebody else collected
 TRACE_SUFFIX = ".pt.trace.json.gz"
 FAILED_SUFFIX = ".failed.json"
+# The fixed work of `Calibration`, part of this contract: the product of two square float32 matrices of this side, and a
+# copy of this many bytes.
+CALIBRATION_SIDE = 512
+CALIBRATION_BYTES = 16 << 20
 _HEADER_KEY = re.compile(rb'\s*\{\s*"tracekit"\s*:\s*')
 _HEADER_LIMIT = 16 << 20  # bytes of inflated text read in search of the header's end
 _SNIFF_BYTES = 256 << 10
@@ -82,7 +86,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """The fixed work timed once a round: its drift is the machine's, not the model's."""
+    """The fixed work timed once a round: its drift is the machine's, not the model's. Its sizes: `CALIBRATION_*`."""
 
     round: int
     unix_s: float

@@ -40,6 +40,7 @@ def cost(name: str, shapes: list[Any], dtype: str = "float", values: list[str] |
         ("aten::add", [[2, 3], [3]], None, 4 * (6 + 3 + 6)),
         ("aten::sum", [[2, 3]], None, 4 * 6),
         ("aten::view", [[2, 3]], None, None),
+        ("aten::embedding", [[100, 8], [2, 5]], None, 4 * (10 + 2 * 80)),
     ],
 )
 def test_by_hand(name: str, shapes: list[Any], flops: int | None, size: int | None) -> None:
@@ -54,6 +55,7 @@ def test_convolutions_by_hand() -> None:
     assert cost("aten::mkldnn_convolution", shapes, values=["", "", "", "[1, 1]", "[2, 2]", "[1, 1]", "1"])[0] == flops
     backward = ["", "", "", "[0]", "[2, 2]", "[1, 1]", "[1, 1]", "False", "[0, 0]", "1", "[True, True, False]"]
     assert cost("aten::convolution_backward", [[2, 8, 16, 16], *shapes], values=backward)[0] == 2 * flops
+    assert cost("aten::index_select", [[6, 100, 8], [], [5]], values=["", "1", ""]) == (None, 4 * (5 + 2 * 6 * 5 * 8))
     assert cost("aten::_fft_c2c", [[4, 64]], "c10::complex<float>", ["", "[1]"]) == (5 * 256 * 6, 2 * 8 * 256)
 
 
@@ -107,6 +109,22 @@ def test_equals_torchs_counter_on_eager_bert(tmp_path: Path, training: bool) -> 
     trace = live(step, tmp_path / "t.json")
     assert trace.operators()["flops"].sum() == counter.get_total_flops()
     assert trace.components()["flops"].sum() == counter.get_total_flops()
+
+
+def test_a_copy_within_a_product_takes_nothing_from_its_bytes(tmp_path: Path) -> None:
+    """addmm copies its bias into its output, a sum fills its output with zeros: both are still what they are."""
+    bias, x, weight = torch.randn(48), torch.randn(64, 32), torch.randn(32, 48)
+
+    def step() -> None:
+        torch.addmm(bias, x, weight).sum()
+        x.t().contiguous()  # a copy of its own
+
+    trace = live(step, tmp_path / "t.json")
+    table = {row["name"]: row["bytes"] for row in trace.operators().to_dicts()}
+    assert table["aten::addmm"] == 4 * (48 + 64 * 32 + 32 * 48 + 64 * 48)
+    assert table["aten::sum"] == 4 * 64 * 48
+    copies = [row for row in trace.host.to_dicts() if row["name"] == "aten::copy_" and row["bytes"] is not None]
+    assert [row["bytes"] for row in copies] == [4 * 3 * 64 * 32]
 
 
 def test_convolution_and_attention_are_counted_once(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_curve_has_one_colour_in_every_chart(study: Study) -> None:
 
 
 def test_no_two_of_many_curves_look_the_same() -> None:
-    colour, shape, dash = (scale.to_dict()["range"] for scale in charts._styles([f"m{i}" for i in range(24)]))
+    colour, shape, dash = (scale.to_dict()["range"] for scale in charts.styles([f"m{i}" for i in range(24)]))
     looks = {(c, s, tuple(d)) for c, s, d in zip(colour, shape, dash, strict=True)}
     assert len(looks) == 24
     assert not set(charts.CURVE_COLOURS) & set(COLOURS.values())
