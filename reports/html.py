@@ -7,6 +7,7 @@ run, by hash, and nothing load. `Chart.to_html()` is never used: an operator nam
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
@@ -60,7 +61,7 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
     failures = study.failures()
     doubted = marked(bars, page_data.clean(study.doubts()), "components")
     verdicts, caveat = sentences(page_data.clean(study.latency()), tipping, study.throughput())
-    context = {
+    context: dict[str, Any] = {
         "title": sanitize(study.title),
         "version": tracekit.__version__,
         "policy": _policy(scripts, style),
@@ -96,7 +97,28 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
         "findings": about.finding_rows(study.findings),
         "provenance": about.provenance(study),
     }
-    return environment().get_template("report.html.j2").render(context)
+    return environment().get_template("report.html.j2").render(context, toc=_contents(context))
+
+
+def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
+    """Anchor and title of every section that the page has, in its order."""
+    later = {place: [(one.id, one.title) for one in found] for place, found in context["sections"].items()}
+    places: list[tuple[str, str, Any]] = [
+        ("answer", "Answer", context["verdicts"] or context["notices"]),
+        ("inputs", "Your data", context["inputs"]),
+        ("curves", "Curves", context["curves"]),
+        ("components", "Components", True),
+        ("operators", "Operators", True),
+        ("device", "Device", context["device"]),
+        ("failures", "Failures", context["failures"]),
+        ("quality", "Data quality", context["findings"]),
+        ("provenance", "Provenance", context["provenance"]["points"]),
+    ]
+    found: list[tuple[str, str]] = []
+    for anchor, title, present in places:
+        found += [(anchor, title)] if present else []
+        found += later.get(anchor, [])
+    return found
 
 
 def _sections(study: Study, asked: Asked) -> dict[str, list[Section]]:

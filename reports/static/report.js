@@ -50,6 +50,36 @@
     actions: {export: {svg: true, png: true}, source: false, compiled: false, editor: false},
     tooltip: {disableDefaultStyle: true}, i18n: {SVG_ACTION: "SVG", PNG_ACTION: "PNG"},
   };
+  // A cell that a spreadsheet would take for a formula is text there too.
+  const csvCell = (value) => {
+    const text = value === null || value === undefined ? "" : String(value);
+    const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  const csv = (list) => {
+    const names = Object.keys(list[0]);
+    return [names, ...list.map((row) => names.map((name) => row[name]))].map((cells) => cells.map(csvCell).join(",")).join("\r\n");
+  };
+  const flat = (list) => list.length && Object.values(list[0]).every((value) => value === null || typeof value !== "object");
+  // What a chart draws, as rows: its largest plain dataset; else the table beside it.
+  const dataOf = (element, datasets) => {
+    const plain = Object.values(datasets || {}).filter((list) => Array.isArray(list) && flat(list));
+    if (plain.length) return plain.reduce((most, list) => (list.length > most.length ? list : most));
+    const table = element.parentElement.querySelector("table");
+    const head = table ? [...table.tHead.rows[0].cells].map((cell) => cell.textContent) : [];
+    return table ? [...table.tBodies[0].rows].map((tr) => Object.fromEntries([...tr.cells].map((cell, i) => [head[i], cell.textContent]))) : [];
+  };
+  const offerCsv = (element, datasets) => {
+    const bar = element.querySelector(".vega-actions");
+    const list = dataOf(element, datasets);
+    if (!bar || !list.length) return;
+    const link = document.createElement("a");
+    link.textContent = "CSV";
+    link.download = "tracekit.csv";
+    link.href = "#";
+    link.addEventListener("click", () => { link.href = URL.createObjectURL(new Blob([csv(list)], {type: "text/csv"})); });
+    bar.append(link);
+  };
   const drawn = new Map(); // element -> the promise of what vegaEmbed made there
   // Legends do not wrap by themselves: one column where two would not fit.
   const fitted = (config, width) => {
@@ -72,6 +102,7 @@
           if (row && typeof row.pick === "string") choose({series: row.series || element.dataset.series, length: row.pick});
         });
         mark(result.view).runAsync();
+        offerCsv(element, datasets);
         return result;
       })
       .catch((error) => { element.textContent = `This chart could not be drawn: ${error.message}`; }));
@@ -222,6 +253,21 @@
   $("theme").addEventListener("click", () => {
     const dark = state.theme ? state.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     choose({theme: dark ? "light" : "dark"});
+  });
+  const step = (select, by) => {
+    const next = $(select).selectedIndex + by;
+    if (next >= 0 && next < $(select).options.length) choose({[select]: $(select).options[next].value});
+  };
+  const KEYS = {
+    "[": () => step("series", -1), "]": () => step("series", 1), ",": () => step("length", -1), ".": () => step("length", 1),
+    "u": () => { choose({unit: WORDS.unit[(WORDS.unit.indexOf(state.unit) + 1) % WORDS.unit.length]}); drawComponents(); },
+    "/": () => $("filter").focus(),
+  };
+  window.addEventListener("keydown", (event) => {
+    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName || "");
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(KEYS, event.key)) return;
+    event.preventDefault();
+    KEYS[event.key]();
   });
   // A link within the page (#quality) is no choice.
   window.addEventListener("hashchange", () => { if (location.hash.includes("=")) { recall(); drawComponents(); show(); } });
