@@ -17,6 +17,7 @@ from .composition import composition
 from .dataset import Dataset
 from .doubts import DOUBT, doubts
 from .expected import Question
+from .memory import HOST
 from .quality import Finding, Findings
 from .recommend import Recommendation
 from .scaling import At
@@ -191,6 +192,33 @@ class Study:
         """`Trace.device_launches` of every trace."""
         return self._per_trace(Trace.device_launches)
 
+    def kernels(self) -> pl.DataFrame:
+        """`Trace.kernels` of every trace."""
+        return self._per_trace(Trace.kernels)
+
+    def memory(self) -> pl.DataFrame:
+        """`Trace.memory` of every trace."""
+        return self._per_trace(Trace.memory)
+
+    def memory_peaks(self) -> pl.DataFrame:
+        """`Trace.memory_peaks` of every trace, with `stayed_bytes`: what stayed on that device beyond it."""
+        return self._per_trace(_peaks)
+
+    def live_at_peak(self) -> pl.DataFrame:
+        """`Trace.live_at_peak` of every trace."""
+        return self._per_trace(Trace.live_at_peak)
+
+    def longest(self) -> Study:
+        """The same curves, each at its greatest length alone."""
+        last: dict[str, tuple[float, Trace]] = {}
+        for trace in self.traces:
+            told = self._identity(trace.point, trace.label)
+            series, length = told["series"], told["length"] or 0.0
+            if series not in last or length > last[series][0]:
+                last[series] = (length, trace)
+        # With the points that failed, so that curves are called as they are here.
+        return Study(self.title, [trace for _, trace in last.values()], self.failed)
+
     def _per_trace(self, table: Callable[[Trace], pl.DataFrame]) -> pl.DataFrame:
         frames = [_prefixed(self._identity(trace.point, trace.label), table(trace)) for trace in self.traces]
         return pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame(schema=curves.IDENTITY)
@@ -206,6 +234,11 @@ class Study:
 
     def _repr_html_(self) -> str:
         return str(self.latency()._repr_html_() if self.latency().height else self.components()._repr_html_())
+
+
+def _peaks(trace: Trace) -> pl.DataFrame:
+    on_host = pl.when(pl.col("device_type") == HOST).then(sum(trace.stayed.values())).otherwise(0)
+    return trace.memory_peaks().with_columns(stayed_bytes=on_host.cast(pl.Int64))
 
 
 def _prefixed(identity: dict[str, Any], table: pl.DataFrame) -> pl.DataFrame:
