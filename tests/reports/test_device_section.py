@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from tracekit.analyze.study import Study
 from tracekit.reports import device_section, hta
 from tracekit.reports.figure import Figure
 from tracekit.reports.html import render
+from tracekit.units import duration
 
 HOSTILE = ["</script><script>x", "__proto__", "constructor", "datum['x']", "{{7*7}}", "\u202eevil", "a.b[0]"]
 
 
-def trace(path: Path, work: list[tuple[str, str, float, float]], launched: bool = True) -> Path:
+def trace(path: Path, work: Sequence[tuple[str, str, float, float]], launched: bool = True) -> Path:
     """A file of one operator that launches all of `work`: name, category, start and duration in us."""
     host = [{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 0, "dur": 90, "args": {}}]
     device = []
@@ -173,13 +175,13 @@ def test_truths_of_real_traces(shared_traces: Path, name: str) -> None:
     study = load_study([shared_traces / f"{name}.json.gz"])
     events, whole, busy, orphans, orphaned = TRUTH[name]
     found = figures(study)
-    assert found["device-kernels"].body[-1][3:5] == [f"{events:,}", device_section.duration(whole)]
-    assert found["device-busy"].body[0][6] == device_section.duration(busy)
+    assert found["device-kernels"].body[-1][3:5] == [f"{events:,}", duration(whole)]
+    assert found["device-busy"].body[0][6] == duration(busy)
     (row,) = study.devices().to_dicts()
     assert row["kernel_ns"] + row["copy_ns"] + row["set_ns"] == busy
-    assert found["device-components"].body[0][-1] == device_section.duration(whole)
+    assert found["device-components"].body[0][-1] == duration(whole)
     began = {cells[1]: cells[2:4] for cells in found["device-launches"].body}
     if orphans:
-        expected = [f"{orphans:,}", device_section.duration(orphaned)]
+        expected = [f"{orphans:,}", duration(orphaned)]
         assert began["launched before the profiler's window"] == expected
     assert ("launched before the profiler's window" in began) == bool(orphans)
