@@ -202,17 +202,27 @@ class Trace:
         """The moment of most memory per device; see `memory.peaks`."""
         return memory.peaks(self._blocks)
 
+    @property
+    def stayed(self) -> dict[str, int]:
+        """Bytes by name of which the host's allocator has no event: a point's parameters, inputs, what steps keep.
+
+        Empty where nothing is known of them, and on other devices, whose allocator tells its own total.
+        """
+        known = self.point.memory if self.point is not None and self.point.identity.device == "cpu" else None
+        if known is None:
+            return {}
+        sizes = (known.parameter_bytes, known.input_bytes, known.held_bytes)
+        return dict(zip((memory.PARAMETERS, memory.INPUTS, memory.HELD), sizes, strict=True))
+
     def live_at_peak(self) -> pl.DataFrame:
         """What was live at each device's peak; see `memory.live_at_peak`.
 
-        A point's parameters and inputs stay throughout, so a host's allocator has no event of them: they are rows of
-        their own, beyond what `memory_peaks` knows.
+        What stays throughout (`stayed`) has rows of its own, beyond what `memory_peaks` knows.
         """
         frames, found = self.events.frames, self._analysed
         columns = self.host.select(pl.col("phase", "component", "part", "layer").gather(found.operators["row"]))
         live = memory.live_at_peak(self._blocks, frames.threads, found.operators.hstack(columns), found.nesting)
-        known = self.point.memory if self.point is not None and self.point.identity.device == "cpu" else None
-        return memory.with_stayed(live, known.parameter_bytes, known.input_bytes) if known else live
+        return memory.with_stayed(live, self.stayed) if self.stayed else live
 
     def _repr_html_(self) -> str:
         return tracekit.notebook_html(self)
