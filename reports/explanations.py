@@ -12,7 +12,7 @@ import polars as pl
 
 from tracekit.analyze.study import Study
 from tracekit.safety import sanitize
-from tracekit.units import duration, length_text, percent
+from tracekit.units import duration, length_text, listed, percent
 
 from .verdicts import interval_text
 
@@ -51,7 +51,7 @@ def _cause(parts: Sequence[Row]) -> str:
     verb = "overtakes" if first["verdict"] == "from" else "falls behind"
     where = f"between {before} and {after} {first['length_unit']}"
     return (
-        f"{efficient} {verb} {baseline} {where} because of {_listed(makers)}. "
+        f"{efficient} {verb} {baseline} {where} because of {listed(makers)}. "
         f"All but attention costs {own} of a step there, {other} in {baseline}."
     )
 
@@ -131,7 +131,7 @@ def _groups(rows: Sequence[Row]) -> list[str]:
     told: dict[str, list[str]] = {}
     for row in rows:
         told.setdefault(_overtaking(row), []).append(sanitize(row["series"]))
-    return [f"{words} in {_listed(names)}" for words, names in told.items()]
+    return [f"{words} in {listed(names)}" for words, names in told.items()]
 
 
 def _overtaking(row: Row) -> str:
@@ -207,7 +207,3 @@ def _not_attention(composition: pl.DataFrame) -> list[str]:
 def _span(shares: Iterable[float]) -> str:
     low, high = min(shares := list(shares)), max(shares)
     return percent(low) if percent(low) == percent(high) else f"{percent(low)} to {percent(high)}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
