@@ -16,6 +16,7 @@ from tracekit.units import duration, length_text, listed, percent
 
 from .verdicts import interval_text
 
+_WORTH_SAYING = 1.1  # times; that a length moves by more than nearly nothing is no news
 _SECOND = 0.3  # a component that changes by this share of the first is named beside it
 Row = Mapping[str, Any]
 
@@ -111,7 +112,7 @@ def _times(row: Row) -> str:
     """`2.7 times [2.1, 3.2] up, from 1,245 to 3,332 tokens`."""
     at, unit = f"{row['from_at']:,.0f}" if row["from_at"] >= 10 else f"{row['from_at']:.1f}", row["length_unit"]
     if row["ratio"] is None:
-        least = f"by more than {row['lo']:.1f} times" if row["lo"] is not None else "up"
+        least = f"by more than {row['lo']:.1f} times" if (row["lo"] or 0.0) >= _WORTH_SAYING else "up"
         return f"{least}, from {at} {unit} to beyond what was measured"
     low, high = ("?" if end is None else f"{end:.2f}" for end in (row["lo"], row["hi"]))
     to = f"{row['to_at']:,.0f}" if row["to_at"] >= 10 else f"{row['to_at']:.1f}"
