@@ -26,7 +26,7 @@ demo: install ## collect BERT and Longformer (2 layers) from 128 to 2,048 tokens
 	$(BIN)/tracekit report demo/traces --html demo/report.html
 
 test: install ## run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install ## ruff, format check, import contracts
 	$(BIN)/ruff check .

@@ -34,9 +34,9 @@ def composition(steps: pl.DataFrame, latency: pl.DataFrame) -> pl.DataFrame:
     """A row per curve, length and label, from `study.component_steps()` and `study.latency()`; see `COMPOSITION`.
 
     `share`: of the step, by device time where steps have device work (`measured_on` says so), else by host time; of the
-    median step, since one disturbed step of three would tell of the machine. `spread`: twice the log of the median step
-    over the least, a bound of what the cost may be off by, from the side that disturbances leave alone. Points without
-    profiled steps or latency have no rows.
+    median step, since one disturbed step of three would tell of the machine. `spread`: the log of the median step over
+    the least, from the side that disturbances leave alone, and at least what is typical of the label over its curve: by
+    what the cost may be off. Points without profiled steps or latency have no rows.
     """
     if not steps.height or not latency.height:
         return pl.DataFrame(schema=COMPOSITION)
@@ -51,10 +51,11 @@ def composition(steps: pl.DataFrame, latency: pl.DataFrame) -> pl.DataFrame:
         .filter(pl.col("often") & (pl.col("cost") > 0))
     )
     medians = latency.group_by(_POINT).agg(pl.col("median_ns").median())
-    log_gap = (pl.col("cost") / pl.max_horizontal("least", pl.lit(1))).log()
+    gap = (pl.col("cost") / pl.max_horizontal("least", pl.lit(1))).log()
+    typical = gap.median().over("series", "label")  # of three steps, two may agree by chance
     return (
         parts.join(medians, on=_POINT)
-        .with_columns(share=pl.col("cost") / pl.col("cost").sum().over(_POINT), spread=2 * log_gap)
+        .with_columns(share=pl.col("cost") / pl.col("cost").sum().over(_POINT), spread=pl.max_horizontal(gap, typical))
         .with_columns(cost_ns=pl.col("share") * pl.col("median_ns"))
         .select(*COMPOSITION)
         .sort("series", "length", pl.col("label").cast(pl.Enum(LABELS)))

@@ -29,8 +29,9 @@ from tracekit.rules import Rules
 from .cache import directory
 from .stream import open_regular
 
-MOST = 4000  # traces
+MOST = 2000  # traces
 _SMALLEST = 4 << 10  # bytes of a file: smaller ones are analysed in less time than it takes to look
+_LARGEST = 8 << 20  # bytes of a table: what is larger is made anew
 _DIGEST = 16  # bytes before each table, of the rest
 
 
@@ -79,7 +80,8 @@ class Kept:
         value = make()
         with contextlib.suppress(OSError, ValueError, pl.exceptions.PolarsError):  # a full disk: without
             data = encode(value)
-            _write(path, _hash(data).digest() + data)
+            if len(data) <= _LARGEST:
+                _write(path, _hash(data).digest() + data)
         return value
 
 

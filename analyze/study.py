@@ -20,6 +20,7 @@ from .composition import composition
 from .dataset import Dataset
 from .doubts import DOUBT, doubts
 from .expected import Question
+from .memory import HOST
 from .quality import Finding, Findings
 from .recommend import Recommendation
 from .scaling import At
@@ -233,22 +234,7 @@ class Study:
         """`Trace.steps` of every trace."""
         return self._per_trace(Trace.steps)
 
-    def kernels(self) -> pl.DataFrame:
-        """`Trace.kernels` of every trace."""
-        return self._per_trace(Trace.kernels)
-
-    def memory(self) -> pl.DataFrame:
-        """`Trace.memory` of every trace."""
-        return self._per_trace(Trace.memory)
-
-    def memory_peaks(self) -> pl.DataFrame:
-        """`Trace.memory_peaks` of every trace."""
-        return self._per_trace(Trace.memory_peaks)
-
-    def live_at_peak(self) -> pl.DataFrame:
-        """`Trace.live_at_peak` of every trace."""
-        return self._per_trace(Trace.live_at_peak)
-
+    @once
     def devices(self) -> pl.DataFrame:
         """`Trace.devices` of every trace."""
         return self._per_trace(Trace.devices)
@@ -257,6 +243,37 @@ class Study:
     def device_launches(self) -> pl.DataFrame:
         """`Trace.device_launches` of every trace."""
         return self._per_trace(Trace.device_launches)
+
+    @once
+    def kernels(self) -> pl.DataFrame:
+        """`Trace.kernels` of every trace."""
+        return self._per_trace(Trace.kernels)
+
+    @once
+    def memory(self) -> pl.DataFrame:
+        """`Trace.memory` of every trace."""
+        return self._per_trace(Trace.memory)
+
+    @once
+    def memory_peaks(self) -> pl.DataFrame:
+        """`Trace.memory_peaks` of every trace, with `stayed_bytes`: what stayed on that device beyond it."""
+        return self._per_trace(_peaks)
+
+    @once
+    def live_at_peak(self) -> pl.DataFrame:
+        """`Trace.live_at_peak` of every trace."""
+        return self._per_trace(Trace.live_at_peak)
+
+    def longest(self) -> Study:
+        """The same curves, each at its greatest length alone."""
+        last: dict[str, tuple[float, Trace]] = {}
+        for trace in self.traces:
+            told = self._identity(trace.point, trace.label)
+            series, length = told["series"], told["length"] or 0.0
+            if series not in last or length > last[series][0]:
+                last[series] = (length, trace)
+        # With the points that failed, so that curves are called as they are here.
+        return Study(self.title, [trace for _, trace in last.values()], self.failed)
 
     def _per_trace(self, table: Callable[[Trace], pl.DataFrame]) -> pl.DataFrame:
         traces = self.traces or [Trace.empty()]
@@ -276,3 +293,8 @@ class Study:
 
     def _repr_html_(self) -> str:
         return tracekit.notebook_html(self)
+
+
+def _peaks(trace: Trace) -> pl.DataFrame:
+    on_host = pl.when(pl.col("device_type") == HOST).then(sum(trace.stayed.values())).otherwise(0)
+    return trace.memory_peaks().with_columns(stayed_bytes=on_host.cast(pl.Int64))

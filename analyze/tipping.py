@@ -145,11 +145,12 @@ def _row(efficient: Series, base: Series, name: str, metric: Metric, draws: int,
 
 def _withheld(efficient: Series, base: Series, pair: Pair, metric: Metric) -> str:
     """Why a conclusion that the rounds alone would bear is not drawn."""
-    doubtful = sorted(length for length, doubt in pair.doubt.items() if doubt)
-    found = [d for n in doubtful for one in (efficient, base) for p in one.at(n) for d in doubts(p)]
-    codes = dict.fromkeys(d.code.replace("_", " ") for d in found if d.metric == metric.doubtful and d.size is not None)
-    why = ", ".join(codes) or "the profiled steps or the machine's speed differ"
-    return f"withheld: what is doubtful ({why}) may be more than the difference"
+    points = [point for length in sorted(pair.doubt) for one in (efficient, base) for point in one.at(length)]
+    if any(metric.spread(point) for point in points):
+        return "withheld, since profiled steps of one length may differ by more than the two models do"
+    found = [d for point in points for d in doubts(point) if d.metric == metric.doubtful and d.size is not None]
+    why = ", ".join(dict.fromkeys(d.code.replace("_", " ") for d in found)) or "the machine's speed"
+    return f"withheld, since what is doubtful ({why}) may be more than the difference"
 
 
 def _over(found: Tipping) -> float | None:

@@ -223,10 +223,12 @@ class Trace:
         """The profiled steps; see `tables.steps`."""
         return tables.steps(self.host)
 
+    @on_disk
     def kernels(self) -> pl.DataFrame:
         """Device work per name; see `tables.kernels`."""
         return tables.kernels(self.device)
 
+    @on_disk
     def devices(self) -> pl.DataFrame:
         """Busy and idle time per device; see `tables.devices`."""
         return tables.devices(self.device)
@@ -236,25 +238,41 @@ class Trace:
         """Device time by what is known of its launch; see `tables.device_launches`."""
         return tables.device_launches(self.device)
 
+    @on_disk
     def memory(self) -> pl.DataFrame:
         """Allocated bytes over time; see `memory.timeline`."""
         return memory.timeline(self._blocks)
 
+    @on_disk
     def memory_peaks(self) -> pl.DataFrame:
         """The moment of most memory per device; see `memory.peaks`."""
         return memory.peaks(self._blocks)
 
+    @property
+    def stayed(self) -> dict[str, int]:
+        """Bytes by name of which the host's allocator has no event: a point's parameters, inputs, what steps keep.
+
+        Empty where nothing is known of them, and on other devices, whose allocator tells its own total.
+        """
+        known = self.point.memory if self.point is not None and self.point.identity.device == "cpu" else None
+        if known is None:
+            return {}
+        sizes = (known.parameter_bytes, known.input_bytes, known.held_bytes)
+        return dict(zip((memory.PARAMETERS, memory.INPUTS, memory.HELD), sizes, strict=True))
+
     def live_at_peak(self) -> pl.DataFrame:
         """What was live at each device's peak; see `memory.live_at_peak`.
 
-        A point's parameters and inputs stay throughout, so a host's allocator has no event of them: they are rows of
-        their own, beyond what `memory_peaks` knows.
+        What stays throughout (`stayed`) has rows of its own, beyond what `memory_peaks` knows.
         """
+        live = self._live_at_peak()
+        return memory.with_stayed(live, self.stayed) if self.stayed else live
+
+    @on_disk
+    def _live_at_peak(self) -> pl.DataFrame:
         frames, found = self.events.frames, self._analysed
         columns = self.host.select(pl.col("phase", "component", "part", "layer").gather(found.operators["row"]))
-        live = memory.live_at_peak(self._blocks, frames.threads, found.operators.hstack(columns), found.nesting)
-        known = self.point.memory if self.point is not None and self.point.identity.device == "cpu" else None
-        return memory.with_stayed(live, known.parameter_bytes, known.input_bytes) if known else live
+        return memory.live_at_peak(self._blocks, frames.threads, found.operators.hstack(columns), found.nesting)
 
     def _repr_html_(self) -> str:
         return tracekit.notebook_html(self)

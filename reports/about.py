@@ -12,9 +12,7 @@ import polars as pl
 from tracekit.analyze.quality import Finding
 from tracekit.points import UNKNOWN, Point
 from tracekit.safety import sanitize
-from tracekit.units import byte_size, duration, length_text
-
-from .breakdown import LAUNCHES
+from tracekit.units import byte_size, length_text
 
 if TYPE_CHECKING:
     from tracekit.analyze.study import Study
@@ -102,14 +100,6 @@ def failure_rows(failures: pl.DataFrame) -> list[list[str]]:
             sanitize(r["reason"]),
         ]
         for r in failures.to_dicts()
-    ]
-
-
-def device_rows(launches: pl.DataFrame) -> list[list[str]]:
-    """Trace, how its work began, events and time, from `study.device_launches()`."""
-    return [
-        [sanitize(r["series"]), LAUNCHES.get(r["launch"], r["launch"]), f"{r['calls']:,}", duration(r["total_ns"])]
-        for r in launches.to_dicts()
     ]
 
 

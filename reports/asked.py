@@ -13,15 +13,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """`baseline`: compare every other model with it; `at`: lengths at which to predict; `top`: operators to list.
+    """`baseline`: compare every other model with it; `at`: lengths at which to predict.
 
-    `dataset`: the lengths of the user's inputs, or a question about them: say which model to use for them.
+    `dataset`: the lengths of the user's inputs, or a question about them: say which model to use for them. In the
+    terminal the operators are the `top` ones, told apart `by` shape, layer or step, of one `component`, at one measured
+    `length` instead of each curve's greatest.
     """
 
     baseline: str | None = None
     at: At = ()
-    top: int = 10
     dataset: Dataset | Question | None = None
+    top: int = 10
+    by: str | None = None
+    component: str | None = None
+    length: float | None = None
 
 
 NOTHING = Asked()

@@ -53,6 +53,15 @@ def latency(
     return curve(milli, "latency (ms)", "Median latency of one step against input length", names, shown, marks)
 
 
+def first_token(
+    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None, marks: Marks = ()
+) -> alt.LayerChart:
+    """Median time to the first token with its quartile band, from `study.first_token()`; the rest as for `latency`."""
+    milli = table.with_columns(value=pl.col("median_ns") / 1e6, low=pl.col("lo_ns") / 1e6, high=pl.col("hi_ns") / 1e6)
+    shown = _by("first_token", crossings)
+    return curve(milli, "time to first token (ms)", "Median time to the first token", names, shown, marks)
+
+
 def memory(
     table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None, marks: Marks = ()
 ) -> alt.LayerChart:

@@ -38,6 +38,7 @@ _NOTES = {
 _SURE = {kind: number for number, kind in enumerate(_NOTES)}
 _FITS = {True: "yes", False: "no", None: "?"}
 _LEAST_SHARE = 0.02
+_UNCLEAR = 3.0  # width of an interval of exponents that says nothing: from constant to cubic
 _WIDE, _CURVE = 120, 24  # columns from which all intervals are shown, and that one curve's exponents take
 Row = Mapping[str, Any]
 
@@ -98,9 +99,11 @@ def _curves(scaling: pl.DataFrame, limits: Mapping[str, Row], unit: str, wide: b
 
 
 def _exponent(row: Row | None, prefix: str = "") -> str:
-    """`1.40 [1.03, 1.76]`; without noise, the number alone."""
+    """`1.40 [1.03, 1.76]`; without noise, the number alone; `unclear` where the interval holds everything."""
     if row is None:
         return MISSING
+    if row[f"{prefix}hi"] - row[f"{prefix}lo"] > _UNCLEAR:
+        return "unclear"
     low, high = (f"{row[f'{prefix}{end}']:.2f}" for end in ("lo", "hi"))
     at = f"{row[f'{prefix}exponent']:.2f}"
     return at if low == high else f"{at} [{low}, {high}]"

@@ -22,7 +22,7 @@ from tracekit.components import COLOURS, PALETTE
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, percent, significant
 
-from . import growth, limits
+from . import growth, limits, operators_text
 from .asked import NOTHING, Asked
 from .breakdown import LAUNCHES, ONE_STEP, WHOLE_TRACE, by_phase, device_time, host_time
 from .explanations import why
@@ -30,12 +30,10 @@ from .marks import legend, marked
 from .matrix import matrix
 from .matrix_text import matrix_block
 from .recommendation import shares
-from .text_table import plain_table
+from .text_table import WIDE, bar, plain_table
 from .verdicts import hint, sentences
 from .your_data import your_data
 
-_WIDE = 120  # columns from which tables show more than one figure a cell
-_NAME = {80: 34, _WIDE: 60}
 _SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _DOUBT_STYLE = "yellow"
 
@@ -55,7 +53,7 @@ def render(study: Study, width: int, asked: Asked = NOTHING) -> RenderableType:
         *_breakdowns(study, width),
         *_grids(limits.grids(study, width), width),
         *_phases(study),
-        *_operators(study, width, asked.top),
+        *operators_text.blocks(study, width, asked),
     ]
     blocks += [_device(study), _failures(study), findings_block(study.findings)]
     return Group(*(Padding(block, (0, 0, 1, 0)) for block in blocks if block is not None))
@@ -225,7 +223,7 @@ def _overhead(latency: pl.DataFrame) -> str:
 
 def _breakdown(title: str, rows: pl.DataFrame, width: int, *notes: str) -> RenderableType:
     """Components down, lengths across, the share at least of the last, and the total."""
-    wide = width >= _WIDE
+    wide = width >= WIDE
     lengths = _fitting(rows["length_text"].unique(maintain_order=True).to_list(), (width - 34) // (18 if wide else 9))
     shared = lengths if wide else lengths[-1:]
     doubted = dict(rows.select("length_text", "marks").iter_rows())
@@ -238,6 +236,8 @@ def _breakdown(title: str, rows: pl.DataFrame, width: int, *notes: str) -> Rende
         out.add_column(head, justify="right", no_wrap=True)
         if length in shared:
             out.add_column(Text("share"), justify="right", style="dim", no_wrap=True)
+    if wide:
+        out.add_column(Text(""), no_wrap=True)
     cells = {(row["label"], row["length_text"]): row for row in rows.to_dicts()}
     for label in rows.sort("order")["label"].unique(maintain_order=True):
         line: list[str] = []
@@ -246,11 +246,13 @@ def _breakdown(title: str, rows: pl.DataFrame, width: int, *notes: str) -> Rende
             line.append(duration(cell["value_ns"]) if cell else "-")
             line += [percent(cell["fraction"]) if cell else "-"] if length in shared else []
         mark = Style(color=PALETTE.get(label, COLOURS["other"]))
-        out.add_row(Text.assemble(("█ ", mark), sanitize(label)), *line)
+        last = cells.get((label, lengths[-1]))
+        bars = [bar(last["fraction"] if last else 0.0)] if wide else []
+        out.add_row(Text.assemble(("█ ", mark), sanitize(label)), *line, *bars)
     out.add_section()
     totals = dict(rows.group_by("length_text").agg(pl.col("value_ns").sum()).iter_rows())
-    last = [cell for length in lengths for cell in (duration(totals[length]), *([""] if length in shared else []))]
-    out.add_row("total", *last, style="bold")
+    sums = [cell for length in lengths for cell in (duration(totals[length]), *([""] if length in shared else []))]
+    out.add_row("total", *sums, style="bold")
     return _titled(title, out, *notes)
 
 
@@ -284,55 +286,6 @@ def _fitting(lengths: list[str], room: int) -> list[str]:
     if room <= 1:
         return lengths[-1:]
     return [lengths[round(i * (len(lengths) - 1) / (room - 1))] for i in range(room)]
-
-
-# -- operators
-
-
-def _operators(study: Study, width: int, top: int) -> Iterator[RenderableType]:
-    """The costliest operators of each curve at its greatest length, with the rest, so that the total is true."""
-    table = study.operators()
-    for (series,), group in table.group_by("series", maintain_order=True):
-        length = group["length"].max()
-        rows = group.filter(pl.col("length") == length) if length is not None else group
-        at = f" at {length_text(float(str(length)), str(rows['length_unit'][0] or ''))}" if length is not None else ""
-        yield _operator_table(f"Operators by self time, whole trace: {sanitize(series)}{at}", rows, width, top)
-
-
-def _operator_table(title: str, rows: pl.DataFrame, width: int, top: int) -> RenderableType:
-    wide = width >= _WIDE
-    device = bool((rows["device_ns"] > 0).any())
-    out = plain_table()
-    out.add_column(Text("operator"), no_wrap=True, max_width=_NAME[_WIDE] if wide else _NAME[80], overflow="ellipsis")
-    if wide:
-        out.add_column(Text("component"), no_wrap=True)
-    for name in ("calls", "self", *(("device",) if device else ()), "share", *(("total",) if wide else ())):
-        out.add_column(Text(name), justify="right", no_wrap=True)
-    ranked = rows.filter(pl.col("kind") == "operator")
-    shown = ranked.head(top)
-    rest = [(f"{ranked.height - top} more operators", ranked[top:])] if ranked.height > top else []
-    for kind, label in (
-        ("annotation", "ranges (self)"),
-        ("python", "Python frames (self)"),
-        ("runtime", "runtime calls"),
-    ):
-        other = rows.filter(pl.col("kind") == kind)
-        if other.height:
-            rest.append((label, other))
-    for row in shown.to_dicts():
-        mark = Style(color=COLOURS.get(row["component"], COLOURS["other"]))
-        extra = [Text.assemble(("█ ", mark), sanitize(row["component"]))] if wide else []
-        cells = [f"{row['calls']:,}", duration(row["self_ns"]), *([duration(row["device_ns"])] if device else [])]
-        cells += [percent(row["share"]), *([duration(row["total_ns"])] if wide else [])]
-        out.add_row(_text(row["name"]), *extra, *cells)
-    for label, other in [*rest, ("total", rows)]:
-        if label == "total":
-            out.add_section()
-        cells = [f"{other['calls'].sum():,}", duration(_sum(other, "self_ns"))]
-        cells += [duration(_sum(other, "device_ns"))] if device else []
-        cells += [percent(_sum(other, "share")), *([""] if wide else [])]
-        out.add_row(Text(label), *([""] if wide else []), *cells, style="bold" if label == "total" else "dim")
-    return _titled(title, out)
 
 
 def _device(study: Study) -> RenderableType | None:

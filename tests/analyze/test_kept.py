@@ -34,6 +34,11 @@ TABLES: dict[str, Callable[[Trace], Any]] = {
     "layers": Trace.layers,
     "modules": Trace.modules,
     "launches": Trace.device_launches,
+    "devices": Trace.devices,
+    "kernels": Trace.kernels,
+    "memory": Trace.memory,
+    "peaks": Trace.memory_peaks,
+    "live": lambda trace: trace._live_at_peak(),
     "fastest": Trace.fastest_flops,
     "findings": lambda trace: trace.findings,
 }
@@ -49,6 +54,7 @@ def path(span: Spans, write: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyP
     events += [span("aten::mm", n * 1000 + 20, 200, **shape) for n in range(2)]
     events += [span(f"own_{i % 7}", i * 11 + 600, 5) for i in range(40)]
     events += [
+        span("[memory]", 4, 0, "cpu_instant_event", **{"Addr": 7, "Bytes": 64, "Device Type": 0, "Device Id": -1}),
         span("kernel", 3, 1, "kernel", device=0, stream=7, correlation=5),
         {"ph": "X", "cat": "cpu_op", "name": "broken", "ts": 5, "pid": 1, "tid": 1},
     ]

@@ -228,7 +228,7 @@ def test_a_conclusion_is_withheld_where_the_doubt_is_larger_than_the_difference(
         store("bert", n, n / 9, 0.0)
     busy = load_study([tmp_path]).tipping_points(draws=200).filter(metric="latency").row(0, named=True)
     assert busy["verdict"] == "not_resolved"
-    assert busy["reason"] == "withheld: what is doubtful (busy machine) may be more than the difference"
+    assert busy["reason"] == "withheld, since what is doubtful (busy machine) may be more than the difference"
     for n in (128, 256, 512, 1024):
         store("bert", n, n / 9, 0.5)  # both alike, in turns: no doubt about their ratio
     alike = load_study([tmp_path]).tipping_points(draws=200).filter(metric="latency").row(0, named=True)

@@ -16,7 +16,7 @@ from tracekit import points
 from tracekit.analyze.load import load, load_study
 from tracekit.analyze.study import Study
 from tracekit.points import Identity, PeakMemory, Point, Profile, Sample
-from tracekit.reports.asked import NOTHING
+from tracekit.reports.asked import NOTHING, Asked
 from tracekit.reports.envelope import study_tables
 from tracekit.reports.terminal import print_report
 
@@ -35,9 +35,9 @@ def folder(tmp_path: Path, store_point: Store) -> Path:
     return tmp_path
 
 
-def shown(study: Study, width: int = 80, **options: Any) -> str:
+def shown(study: Study, width: int = 80, asked: Asked = NOTHING, **options: Any) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=False, **options)
-    print_report(study, console)
+    print_report(study, console, asked)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -91,6 +91,25 @@ def test_operators_total_is_the_busy_time(folder: Path) -> None:
     assert re.search(r"aten::mm\s+1\s+100 ms\s+50.0%", table)
     assert re.search(r"ranges \(self\)\s+5\s+100 ms\s+50.0%", table)
     assert re.search(r"total\s+6\s+200 ms\s+100.0%", table)
+
+
+def test_operators_of_one_component_at_one_length_and_the_total_is_the_whole(folder: Path) -> None:
+    text = shown(load_study([folder]), asked=Asked(component="attention", length=512, by="layer"))
+    title = "Operators of attention by self time, whole trace: longformer (eager) at 512"
+    table = text[text.index(title) : text.index("Data quality") if "Data quality" in text else None]
+    assert re.search(r"aten::mm\s+1\s+30.0 ms\s+50.0%", table)
+    assert re.search(r"other components\s+\d+\s+24.0 ms\s+40.0%", table)
+    assert re.search(r"total\s+6\s+60.0 ms\s+100.0%", table)
+    assert "2,048" not in table
+
+
+@pytest.mark.parametrize("by", ["shape", "layer", "step"])
+def test_operators_can_be_told_apart(folder: Path, by: str) -> None:
+    for width in (80, 160):
+        text = shown(load_study([folder]), width, Asked(by=by, top=1))
+        assert re.search(rf"operator\s+{by}", text)
+        assert max(map(len, text.splitlines())) <= width
+    assert "█" * 4 in text  # half of a step as a bar
 
 
 HOSTILE = [

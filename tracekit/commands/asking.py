@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from tracekit.components import COMPONENTS
 from tracekit.errors import UsageError
 from tracekit.safety import sanitize
+from tracekit.units import length_text
 
 from . import reading
 
@@ -27,19 +29,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="say what latency and memory would be at these lengths (16384 or 8192,16384 or seconds=60), extrapolated "
         "with an interval where they were not measured",
     )
-    parser.add_argument("--top", type=reading.positive, default=10, metavar="N", help="operators to list (default: 10)")
+    group = parser.add_argument_group("operators, in the terminal")
+    group.add_argument("--top", type=reading.positive, default=10, metavar="N", help="how many to list (default: 10)")
+    group.add_argument("--by", choices=("shape", "layer", "step"), help="tell calls of one name apart")
+    group.add_argument("--component", choices=COMPONENTS, metavar="NAME", help="those of one component alone")
+    group.add_argument("--length", type=float, metavar="N", help="at this measured length (default: the greatest)")
 
 
 def asked(args: argparse.Namespace, study: Study, question: Question | None) -> Asked:
     """What was asked; `question`: of the user's inputs.
 
-    Raises UsageError for a baseline or a unit of length that the study has not.
+    Raises UsageError for a baseline, a length or a unit of length that the study has not.
     """
     from tracekit.reports.asked import Asked
 
     if args.baseline is not None:
         study.tipping_points(args.baseline)  # a wrong name is told before anything is shown
-    return Asked(args.baseline, _lengths(study, args.at), args.top, question)
+    measured = sorted({point.length for point in study.points})
+    if args.length is not None and args.length not in measured:
+        known = ", ".join(length_text(length) for length in measured) or "none: these traces do not tell"
+        raise UsageError(f"--length {args.length:g} was not measured here; measured: {known}")
+    at = _lengths(study, args.at)
+    return Asked(args.baseline, at, question, args.top, args.by, args.component, args.length)
 
 
 def _lengths(study: Study, specs: list[str]) -> dict[str, list[float]]:

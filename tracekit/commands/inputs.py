@@ -25,7 +25,9 @@ def add_options(parser: argparse.ArgumentParser, *, lengths: bool = False) -> No
         "--dataset", metavar="FILE", help="one length a line, or jsonl, json, csv, tsv, parquet (gzipped too)"
     )
     if lengths:
-        group.add_argument("--length", action="append", metavar="N[,N...]", help="input lengths instead of a file")
+        group.add_argument(
+            "--length", dest="lengths", action="append", metavar="N[,N...]", help="input lengths instead of a file"
+        )
     group.add_argument("--field", metavar="NAME", help="its column: lengths, texts, or lists of token ids")
     group.add_argument(
         "--tokenizer", metavar="HOW", help="measure texts in words (default), characters, or by a tokenizer.json"
@@ -40,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser, *, lengths: bool = False) -> No
 
 def question(args: argparse.Namespace) -> Question | None:
     """What is asked, None where no inputs are given. Raises UsageError."""
-    lengths = getattr(args, "length", None)
+    lengths = getattr(args, "lengths", None)
     if args.dataset is None and lengths is None:
         given = [name for name in ("field", "tokenizer", "unit", "mode", "device") if getattr(args, name) is not None]
         if given:
