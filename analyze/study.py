@@ -280,7 +280,8 @@ class Study:
         frames = [table(trace) for trace in traces]
         identities = pl.DataFrame([self._identity(t.point, t.label) for t in traces], schema=curves.IDENTITY)
         place = np.repeat(np.arange(len(frames)), [frame.height for frame in frames])
-        return identities[place].hstack(pl.concat(frames, how="vertical_relaxed"))
+        every = pl.concat(frames, how="vertical_relaxed").rechunk()  # polars panics where columns are chunked unalike
+        return identities[place].hstack(every)
 
     def _per_point(self, row: Callable[[Point], dict[str, Any] | None], schema: dict[str, Any]) -> pl.DataFrame:
         rows = [{**self._identity(p), **values} for p in self.points if p.ok and (values := row(p)) is not None]

@@ -141,3 +141,13 @@ def test_an_unreadable_file_is_an_error_at_once(path: Path) -> None:
     path.write_bytes(b"[" * 10_000)
     with pytest.raises(TraceError):
         load_study([path])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_columns_of_a_study_are_chunked_alike(path: Path, count: int) -> None:
+    copies = [path.with_name(f"copy{number}.json") for number in range(count)]
+    for copy in copies:
+        copy.write_bytes(path.read_bytes())
+    table = load_study(copies).components()  # of two parts: operators, and device work without a launch
+    assert {column.n_chunks() for column in table} == {1}
+    assert table.select(pl.format("{}.{}", "component", "part")).height == table.height
