@@ -127,7 +127,8 @@ def curve(
         values=[n for n in names if n in set(rows["series"])],
     )
     quiet = alt.Color("series:N", scale=colour, legend=None)
-    base = alt.Chart(alt.InlineData(values=tuple(rows.to_dicts()))).encode(x=x)
+    data = alt.InlineData(values=tuple(rows.to_dicts()))  # a tuple: altair copies lists whenever a chart changes
+    base = alt.Chart(data).encode(x=x)
     layers = [
         base.mark_line(strokeWidth=2).encode(
             y=y, color=quiet, strokeDash=alt.StrokeDash("series:N", scale=dash, legend=None)
@@ -366,8 +367,13 @@ def _unit(table: pl.DataFrame) -> str:
 
 def finished(chart: _Chart, height: int, description: str, width: int | str = "container") -> _Chart:
     """Sizes, the parameters the page sets, and the look that all charts share."""
-    text = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
-    lines = {"domainColor": "currentColor", "tickColor": "currentColor", "gridColor": "currentColor"}
+    text: dict[str, Any] = {
+        "labelColor": "currentColor",
+        "titleColor": "currentColor",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+    }
+    lines: dict[str, Any] = {"domainColor": "currentColor", "tickColor": "currentColor", "gridColor": "currentColor"}
     done: _Chart = (
         chart.properties(width=width, height=height, description=description)
         .add_params(alt.param(name="chosen_series", value=""), alt.param(name="chosen_length", value=""))
