@@ -220,7 +220,7 @@ def _timelines(shown: Sequence[Peak], line: pl.DataFrame, steps: pl.DataFrame) -
         alt.Tooltip("time:Q", title="after (ms)", format=",.4~r"),
         alt.Tooltip("size:Q", title=f"live ({unit})", format=",.5~r"),
     ]
-    floor = moments.mark_area(fill="currentColor", opacity=0.18).encode(x=x, y=alt.Y("floor:Q"))
+    floor = moments.mark_area(fill="currentColor", opacity=0.18).encode(x=x, y=alt.Y("floor:Q", stack=None))
     area = moments.mark_area(fill=_HUE, opacity=0.3, interpolate="step-after").encode(x=x, y=y, y2="floor:Q")
     drawn = moments.mark_line(color=_HUE, strokeWidth=1.5, interpolate="step-after").encode(x=x, y=y, tooltip=tooltip)
     starts = (

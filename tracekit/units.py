@@ -1,9 +1,9 @@
-"""Numbers for people: durations, bytes, counts, lengths. Inputs are SI base or integer nanoseconds and bytes."""
+"""Numbers for people: durations, bytes, counts, lengths, lists. Inputs are SI base or integer nanoseconds and bytes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 _DURATIONS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns"))
 _SPANS = ((86_400_000_000_000, "d"), (3_600_000_000_000, "h"), (60_000_000_000, "min"), *_DURATIONS)
@@ -70,3 +70,8 @@ def percent(share: float | None) -> str:
 def counted(count: int, noun: str) -> str:
     """`1 row`, `1,024 rows`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a, b and c`; an empty text for none."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
