@@ -100,7 +100,7 @@ def chart(rows: Sequence[dict[str, Any]]) -> alt.Chart:
     Each row has `series` and `picks`. `finished` adds the parameters.
     """
     return (
-        alt.Chart(alt.InlineData(values=list(rows)))
+        alt.Chart(alt.InlineData(values=tuple(rows)))
         .transform_filter("datum.series === shown_series")
         .transform_calculate(at="indexof(datum.picks, shown_length)")
         .transform_filter("datum.at >= 0")
