@@ -74,7 +74,7 @@ def store_point() -> Callable[..., Path]:
     """Write a point file: `store_point(folder, "bert", 128, ms, ops=[...], identity={...}, **point_fields)` -> path.
 
     Its trace has one profiled step of `ms`: 60% attention, in which `ops` share 50% of the step, 30% ffn, 10% outside
-    the model. Its five latency samples are 1% apart.
+    the model. With `layers`, attention and ffn are a layer each. Its five latency samples are 1% apart.
     """
 
     def event(name: str, start: float, dur: float, cat: str = "user_annotation") -> dict[str, Any]:
@@ -87,6 +87,7 @@ def store_point() -> Callable[..., Path]:
         ms: float,
         ops: Sequence[str] = ("aten::mm",),
         identity: Mapping[str, Any] | None = None,
+        layers: bool = False,
         **fields: Any,
     ) -> Path:
         made = Identity(model=model, length=length, threads=2, **{"attention": "sdpa", **(identity or {})})
@@ -103,12 +104,15 @@ def store_point() -> Callable[..., Path]:
             }
         )
         us = ms * 1000
+        inset = 0.01 if layers else 0.0
         events = [
             event("ProfilerStep#1", 0, us),
             event("tracekit::phase#forward", 0, us),
             event("tracekit::model#", 0.05 * us, 0.9 * us),
-            event("tracekit::attention#a", 0.05 * us, 0.6 * us),
-            event("tracekit::ffn#f", 0.65 * us, 0.3 * us),
+            *([event("tracekit::layer#0", 0.05 * us, 0.6 * us)] if layers else []),
+            event("tracekit::attention#a", (0.05 + inset) * us, (0.6 - inset) * us),
+            *([event("tracekit::layer#1", 0.65 * us, 0.3 * us)] if layers else []),
+            event("tracekit::ffn#f", (0.65 + inset) * us, (0.3 - inset) * us),
         ]
         each = 0.5 * us / len(ops)
         events += [event(op, 0.1 * us + i * each, each, "cpu_op") for i, op in enumerate(ops)]
