@@ -189,16 +189,17 @@ def up_crossing(drawn: Draws) -> Interval:
 def _brackets(drawn: Draws, rows: NDArray[np.bool_], last: NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
     """The crossings of `rows`, after measured lengths `last`: by the line, the least, the greatest."""
     left, right = drawn.lengths[last], drawn.lengths[last + 1]
-    ends = drawn.log_ratio[rows][np.arange(len(last)), last], drawn.log_ratio[rows][np.arange(len(last)), last + 1]
-    unknown = ~(np.isfinite(ends[0]) & np.isfinite(ends[1]))
-    window = last[:, None] * STEPS + np.arange(STEPS + 1)
-    found = []
-    for candidate in _interpolations(drawn, rows):
-        inside = np.take_along_axis(candidate, window, axis=1)
-        found.append(left * (right / left) ** _last_upward(inside))
-    at = np.where(unknown, right, found[0])
+    ratio, every = drawn.log_ratio[rows], np.arange(len(last))
+    unknown = ~(np.isfinite(ratio[every, last]) & np.isfinite(ratio[every, last + 1]))
+    at, least, greatest = np.empty((3, len(last)))
+    ways = _Ways.of(drawn)
+    for bracket in np.unique(last):
+        these = last == bracket
+        found = [_last_upward(inside) for inside in ways.interpolations(np.flatnonzero(rows)[these], int(bracket))]
+        at[these], least[these], greatest[these] = found[0], np.min(found, axis=0), np.max(found, axis=0)
+    at, least, greatest = (left * (right / left) ** part for part in (at, least, greatest))
     blind = unknown | drawn.exact
-    return at, np.where(blind, left, np.min(found, axis=0)), np.where(blind, right, np.max(found, axis=0))
+    return np.where(unknown, right, at), np.where(blind, left, least), np.where(blind, right, greatest)
 
 
 def _last_upward(inside: Floats) -> Floats:
@@ -214,23 +215,43 @@ def _last_upward(inside: Floats) -> Floats:
     return found
 
 
-def _interpolations(drawn: Draws, rows: NDArray[np.bool_]) -> list[Floats]:
-    """The log ratio on a fine grid, STEPS places to a bracket, in every possible way; the line first."""
-    finite = np.isfinite(drawn.log_ratio[0])
-    baseline, efficient = (np.where(finite, one[rows], 0.0) for one in (drawn.baseline, drawn.efficient))
-    ratio = baseline - efficient
-    logs = np.log(drawn.lengths)
-    line, *parabolas = _operators(logs, finite)
-    found = [ratio @ one.T for one in _beyond(line, parabolas)]
-    flat = [padding(drawn.lengths[finite], one[:, finite]) for one in (drawn.baseline, drawn.efficient)]
-    if any(flat):
-        for way, smooth in product((1, -1), _beyond(line, parabolas)):
-            stepped = (
-                _stepped(values, drawn.lengths, line, upto, way * sign) if upto else values @ smooth.T
-                for values, upto, sign in ((baseline, flat[0], 1), (efficient, flat[1], -1))
-            )
-            found.append(next(stepped) - next(stepped))
-    return found
+@dataclass(frozen=True)
+class _Ways:
+    """Log costs and the ways to interpolate them on a fine grid, STEPS places to a bracket.
+
+    smooth: matrices from lengths to the grid, the line first. flat: up to where either curve looks padded; 0: nowhere.
+    """
+
+    lengths: Floats
+    baseline: Floats
+    efficient: Floats
+    smooth: Sequence[Floats]
+    flat: tuple[float, float]
+
+    @classmethod
+    def of(cls, drawn: Draws) -> _Ways:
+        finite = np.isfinite(drawn.log_ratio[0])
+        baseline, efficient = (np.where(finite, one, 0.0) for one in (drawn.baseline, drawn.efficient))
+        line, *parabolas = _operators(np.log(drawn.lengths), finite)
+        flat = [padding(drawn.lengths[finite], one[:, finite]) for one in (drawn.baseline, drawn.efficient)]
+        return cls(drawn.lengths, baseline, efficient, _beyond(line, parabolas), (flat[0], flat[1]))
+
+    def interpolations(self, rows: NDArray[np.intp], bracket: int) -> list[Floats]:
+        """The log ratio (rows, STEPS + 1) within one bracket in every possible way; the line first."""
+        baseline, efficient = self.baseline[rows], self.efficient[rows]
+        ratio = baseline - efficient
+        window = slice(bracket * STEPS, (bracket + 1) * STEPS + 1)
+        found = [ratio @ one[window].T for one in self.smooth]
+        if any(self.flat):
+            for way, smooth in product((1, -1), self.smooth):
+                stepped = (
+                    _stepped(values, self.lengths, self.smooth[0], upto, way * sign, bracket)
+                    if upto
+                    else values @ smooth[window].T
+                    for values, upto, sign in ((baseline, self.flat[0], 1), (efficient, self.flat[1], -1))
+                )
+                found.append(next(stepped) - next(stepped))
+        return found
 
 
 def _beyond(line: Floats, parabolas: Sequence[Floats]) -> list[Floats]:
@@ -272,22 +293,24 @@ def padding(lengths: Floats, logs: Floats, share: float = PADDED) -> float:
     return float(lengths[bends[-1] + 1]) if len(bends) else 0.0
 
 
-def _stepped(values: Floats, lengths: Floats, line: Floats, flat: float, way: int) -> Floats:
-    """Values on the fine grid, as if the cost at n were that a window longer (way 1) or shorter (-1).
+def _stepped(values: Floats, lengths: Floats, line: Floats, flat: float, way: int, bracket: int) -> Floats:
+    """Values on the fine grid of a bracket, as if the cost at n were that a window longer (way 1) or shorter (-1).
 
     It stays within the measured values on both sides of n, and below `flat` the curve is as it was measured.
     """
-    plain = values @ line.T
-    count = len(lengths)
-    logs = np.interp(np.arange(plain.shape[1]) / STEPS, np.arange(count), np.log(lengths))
-    moved = np.clip(np.exp(logs) + way * WITHIN * flat, lengths[0], lengths[-1])
+    window = slice(bracket * STEPS, (bracket + 1) * STEPS + 1)
+    plain = values @ line[window].T
+    logs = np.interp(np.arange(len(line)) / STEPS, np.arange(len(lengths)), np.log(lengths))
+    inside = np.exp(logs[window])
+    moved = np.clip(inside + way * WITHIN * flat, lengths[0], lengths[-1])
     place = np.interp(np.log(moved), logs, np.arange(len(logs)))
     whole = np.minimum(place.astype(np.int64), len(logs) - 2)
-    found = plain[:, whole] + (plain[:, whole + 1] - plain[:, whole]) * (place - whole)
-    bracket = np.minimum(np.arange(len(logs)) // STEPS, count - 2)
-    ends = np.stack([values[:, bracket], values[:, bracket + 1]])
-    inside = np.clip(found, ends.min(axis=0), ends.max(axis=0))
-    return np.where(np.exp(logs) > flat * (1 + 1e-9), inside, plain)
+    before, after = values @ line[whole].T, values @ line[whole + 1].T
+    found = before + (after - before) * (place - whole)
+    left = np.minimum(np.arange(window.start, window.stop) // STEPS, len(lengths) - 2)
+    ends = values[:, left], values[:, left + 1]
+    found = np.clip(found, np.minimum(*ends), np.maximum(*ends))
+    return np.where(inside > flat * (1 + 1e-9), found, plain)
 
 
 def _fit(drawn: Draws) -> tuple[float | None, float | None, float | None]:

@@ -151,14 +151,15 @@ def labels(points: Iterable[Point]) -> dict[str, str]:
     for one in series:
         same = [other for other in series if other.model == one.model]
         varying = [f for f in _VARIANT_FIELDS if _varies(f, same if f == "overrides" else series)]
-        extra = ", ".join(_shown(field, getattr(one, field)) for field in varying)
+        extra = ", ".join(filter(None, (_shown(field, getattr(one, field)) for field in varying)))
         label = f"{one.model} ({extra})" if extra else one.model
         result[one.digest()] = f"{label} {one.digest()}" if label in result.values() else label
     return result
 
 
 def _varies(field: str, series: Iterable[Identity]) -> bool:
-    return len({str(getattr(one, field)) for one in series}) > 1
+    """Whether it tells any two curves apart; a setting that only some of them have (an optimizer) does among those."""
+    return len({str(value) for one in series if (value := getattr(one, field)) != ""}) > 1
 
 
 def _shown(field: str, value: Any) -> str:

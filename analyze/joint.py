@@ -8,6 +8,7 @@ all alike, cancels in every difference.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -118,7 +119,7 @@ def _rounds(by: Mapping[Key, Sequence[float]]) -> list[Sequence[float]]:
 
 
 def _logs(rounds: Sequence[Sequence[float]]) -> Floats:
-    logs: Floats = np.log([float(np.median(samples)) for samples in rounds])[:, None]
+    logs: Floats = np.log([statistics.median(samples) for samples in rounds])[:, None]
     return logs
 
 

@@ -35,7 +35,7 @@ class Reading:
     def trace(self, path: Path, point: Point | None = None, label: str = "") -> Trace:
         """The trace in `path`, read now: an unreadable file is an error here, not at the first table."""
         trace = Trace(path, point, self.rules, self.cache, label)
-        _ = trace.events
+        trace.ensure_readable()
         return trace
 
     def point_of(self, trace: Trace) -> Point | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from .nest import Nesting
 from .ranges import nullable
 
 BEFORE = "before the recording"  # stands for the operator that allocated what was there when the recording began
+# What stays on a host throughout, so that no event tells of it; the last: optimizer state, a cache.
+PARAMETERS, INPUTS, HELD = "parameters", "inputs", "kept between steps"
 _DEVICE = ("device_type", "device_id")
-_HOST = 0
+HOST = 0
 _WHO = ("phase", "component", "part", "layer", "name", "shapes")
 
 
@@ -23,7 +27,7 @@ def paired(instants: pl.DataFrame) -> pl.DataFrame:
     frees = (pl.col("bytes") < 0) & (pl.col("bytes").shift(1).over(block) == -pl.col("bytes"))
     total = pl.col("total_bytes").first() - pl.col("bytes").first()  # the host's total begins with the recording
     later = -pl.col("bytes").filter("foreign").sum()
-    before = pl.when(pl.col("device_type").first() == _HOST).then(later).otherwise(pl.max_horizontal(total, later))
+    before = pl.when(pl.col("device_type").first() == HOST).then(later).otherwise(pl.max_horizontal(total, later))
     return (
         instants.sort("time_ns", pl.col("ev_idx").fill_null(-1), maintain_order=True)
         .with_columns(foreign=(pl.col("bytes") < 0) & ~frees.fill_null(False))
@@ -82,11 +86,11 @@ def live_at_peak(
     )
 
 
-def with_stayed(live: pl.DataFrame, parameter_bytes: int, input_bytes: int) -> pl.DataFrame:
-    """`live_at_peak` of a host with what stayed throughout the recording, as known from elsewhere."""
-    device = live.filter(pl.col("device_type") == _HOST).select(_DEVICE).head(1)
-    stayed = pl.DataFrame({"name": ["parameters", "inputs"], "bytes": [parameter_bytes, input_bytes]})
-    rows = device.join(stayed.filter(pl.col("bytes") > 0), how="cross")
+def with_stayed(live: pl.DataFrame, stayed: Mapping[str, int]) -> pl.DataFrame:
+    """`live_at_peak` of a host with what stayed throughout the recording: bytes by name, known from elsewhere."""
+    device = live.filter(pl.col("device_type") == HOST).select(_DEVICE).head(1)
+    known = pl.DataFrame({"name": list(stayed), "bytes": list(stayed.values())}, schema_overrides={"bytes": pl.Int64})
+    rows = device.join(known.filter(pl.col("bytes") > 0), how="cross")
     whole = pl.concat([live, rows], how="diagonal").with_columns(
         pl.col(_WHO).fill_null(""), pl.col("blocks").fill_null(1)
     )

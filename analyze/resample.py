@@ -14,6 +14,7 @@ which makes the draws follow Student's t: the honest width for few rounds.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -131,7 +132,7 @@ def _round_logs(pair: Pair, length: float) -> dict[str, Floats]:
 
 def _medians(rounds: Rounds) -> Floats:
     """The log of each round's median, a row per round."""
-    logs: Floats = np.log([float(np.median(samples)) for samples in rounds])[:, None]
+    logs: Floats = np.log([statistics.median(samples) for samples in rounds])[:, None]
     return logs
 
 

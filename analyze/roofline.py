@@ -235,7 +235,7 @@ def measured_peaks(study: Study) -> dict[Machine, Peaks]:
         peaks = UNKNOWN_PEAKS
         if product and one[3] == "float32":
             fixed = 2e9 * CALIBRATION_SIDE**3 / product
-            fastest = max((_fastest(trace.host) for trace in study.traces if machine(trace.point) == one), default=0.0)
+            fastest = max((trace.fastest_flops() for trace in study.traces if machine(trace.point) == one), default=0.0)
             peaks = replace(peaks, flops=max(fixed, fastest), flops_from=OPERATOR if fastest > fixed else CALIBRATION)
         if copy:
             peaks = replace(peaks, bytes=2e9 * CALIBRATION_BYTES / copy, bytes_from=CALIBRATION)
@@ -243,7 +243,7 @@ def measured_peaks(study: Study) -> dict[Machine, Peaks]:
     return found
 
 
-def _fastest(host: pl.DataFrame) -> float:
+def fastest_flops(host: pl.DataFrame) -> float:
     """FLOP/s of the fastest call; 0.0 where none is long enough."""
     long = host.lazy().filter(pl.col("flops").is_not_null(), pl.col("dur_ns") >= _TIMED_WELL_NS)
     return float(long.select((pl.col("flops") / pl.col("dur_ns")).max() * 1e9).collect().item() or 0.0)

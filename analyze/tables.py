@@ -195,23 +195,33 @@ def devices(device: pl.DataFrame) -> pl.DataFrame:
     """Busy and idle time of each device, in ns: device_id, calls, sum_ns, busy_ns (union), span_ns, idle_ns (the rest).
 
     `sum_ns` exceeds `busy_ns` where work overlaps. The span is from the first to the last work of the recording.
+    `busy_ns` is kernel_ns + copy_ns + set_ns: while kernels run, while only copies run, and while sets run alone.
     """
 
     def timed(column: str) -> pl.Expr:
         return pl.col(column).filter(pl.col("start_ns") != 0)  # a time of 0 is no time
 
     ends = device.sort("device", "start_ns").with_columns(end_ns=pl.col("start_ns") + pl.col("dur_ns"))
+
+    def covered(name: str, *but: str) -> pl.DataFrame:
+        work = ends.filter(~pl.col("kind").is_in(list(but))).with_columns(new_ns=_newly_covered(("device",)))
+        return work.group_by(device_id="device").agg(pl.col("new_ns").sum().alias(name))
+
+    table = ends.group_by(device_id="device").agg(
+        calls=pl.len().cast(pl.Int64),
+        sum_ns=pl.col("dur_ns").sum(),
+        span_ns=timed("end_ns").max() - timed("start_ns").min(),
+    )
+    for part in (covered("busy_ns"), covered("moved", "memset"), covered("kernel_ns", "memcpy", "memset")):
+        table = table.join(part, on="device_id", how="left")
     return (
-        ends.with_columns(new_ns=_newly_covered(("device",)))
-        .group_by(device_id="device")
-        .agg(
-            calls=pl.len().cast(pl.Int64),
-            sum_ns=pl.col("dur_ns").sum(),
-            busy_ns=pl.col("new_ns").sum(),
-            span_ns=timed("end_ns").max() - timed("start_ns").min(),
+        table.with_columns(pl.col("span_ns", "moved", "kernel_ns").fill_null(0))
+        .with_columns(
+            idle_ns=(pl.col("span_ns") - pl.col("busy_ns")).clip(0),
+            copy_ns=pl.col("moved") - pl.col("kernel_ns"),
+            set_ns=pl.col("busy_ns") - pl.col("moved"),
         )
-        .with_columns(pl.col("span_ns").fill_null(0))
-        .with_columns(idle_ns=(pl.col("span_ns") - pl.col("busy_ns")).clip(0))
+        .select("device_id", "calls", "sum_ns", "busy_ns", "span_ns", "idle_ns", "kernel_ns", "copy_ns", "set_ns")
         .sort("device_id")
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 
 import msgspec
 import numpy as np
@@ -20,11 +21,25 @@ from . import memory, modules, roofline, soundness, tables
 from .attribute import attributed
 from .cache import load_events
 from .flops import operator_costs
+from .kept import NOTHING, Kept
 from .launches import device_operators
 from .nest import Nesting, sweep
 from .quality import Finding, Findings, in_order
 from .ranges import NO_MODULES, Ranges, nullable
 from .read import Events, no_events
+
+P = ParamSpec("P")
+Table = Callable[Concatenate["Trace", P], pl.DataFrame]
+
+
+def on_disk(table: Table[P]) -> Table[P]:
+    """Keep a table of a trace on disk (see `kept`), one for each set of arguments."""
+
+    @wraps(table)
+    def told(trace: Trace, /, *args: P.args, **kwargs: P.kwargs) -> pl.DataFrame:
+        return trace.kept.table(f"{table.__name__} {args!r} {kwargs!r}", lambda: table(trace, *args, **kwargs))
+
+    return told
 
 
 class Trace:
@@ -50,6 +65,16 @@ class Trace:
         trace = cls(Path())
         trace.events = no_events()
         return trace
+
+    @cached_property
+    def kept(self) -> Kept:
+        """The tables of this file that are kept on disk."""
+        return Kept.of(self.path, self.rules) if self._cache else NOTHING
+
+    def ensure_readable(self) -> None:
+        """Read the events, unless what is kept says that they were read before. Raises as they do."""
+        if self._point is None or not self.kept.known:
+            _ = self.events
 
     @cached_property
     def events(self) -> Events:
@@ -110,16 +135,22 @@ class Trace:
     @cached_property
     def findings(self) -> list[Finding]:
         """What to know about this file's quality, most severe first."""
-        findings = Findings()
-        if "tracekit" in self.events.header and self.point is None:
-            findings.add("header_damaged")
+        found = Findings()
+        if self.point is None and "tracekit" in self.events.header:
+            found.add("header_damaged")
         if self.point is not None and self.point.schema > pt.SCHEMA:
-            findings.add("newer_schema", f"schema {self.point.schema}")
+            found.add("newer_schema", f"schema {self.point.schema}")
+        of_events = self.kept.plain("findings", lambda: [asdict(one) for one in self._findings()])
+        return in_order([*(Finding(**one) for one in of_events), *found.listed()])
+
+    def _findings(self) -> list[Finding]:
+        """Of the events, in the order of their severity."""
+        found = Findings()
         if not self.events.frames.operators.height:
-            findings.add("no_host_events")
+            found.add("no_host_events")
         elif (self.host["part"] == NO_MODULES).any():
-            findings.add("no_ranges")
-        return in_order([*self.events.findings, *findings.listed(), *self._analysed.findings])
+            found.add("no_ranges")
+        return in_order([*self.events.findings, *found.listed(), *self._analysed.findings])
 
     @property
     def steps_count(self) -> int:
@@ -146,6 +177,7 @@ class Trace:
         """Union per device of all device work: less than the sum where work overlaps."""
         return tables.union_ns(self.events.frames.device, ("device",))
 
+    @on_disk
     def operators(self, by: Sequence[str] = (), top: int | None = None) -> pl.DataFrame:
         """Cost per operator; see `tables.operators`. `top`: that many rows and a row `rest`."""
         host = self.host
@@ -157,23 +189,32 @@ class Trace:
         table = tables.operators(host, by)
         return table if top is None else tables.top(table, top)
 
+    @on_disk
     def components(self) -> pl.DataFrame:
         """Cost per phase, component and part; see `tables.components`."""
         return tables.components(self._cells, self.device, self.steps_count)
 
+    @on_disk
     def component_steps(self) -> pl.DataFrame:
         """Cost per profiled step, component and part; see `tables.component_steps`."""
         return tables.component_steps(self._cells)
 
+    @on_disk
     def component_work(self, peaks: roofline.Peaks = roofline.UNKNOWN_PEAKS) -> pl.DataFrame:
         """What each component does in one profiled step, and how long; see `roofline.component_work`."""
         rows, parent = self._analysed.operators["row"], self._analysed.nesting.parent
         return roofline.component_work(self.host, rows, parent, self.steps_count, peaks)
 
+    def fastest_flops(self) -> float:
+        """FLOP/s of the fastest operator call; see `roofline.fastest_flops`."""
+        return float(self.kept.plain("fastest_flops", lambda: roofline.fastest_flops(self.host)))
+
+    @on_disk
     def layers(self) -> pl.DataFrame:
         """Cost per phase, layer and component; see `tables.layers`."""
         return tables.layers(self._cells, self.steps_count)
 
+    @on_disk
     def modules(self) -> pl.DataFrame:
         """The module tree, with the cost of each module; see `modules.modules`."""
         return self._modules
@@ -182,37 +223,56 @@ class Trace:
         """The profiled steps; see `tables.steps`."""
         return tables.steps(self.host)
 
+    @on_disk
     def kernels(self) -> pl.DataFrame:
         """Device work per name; see `tables.kernels`."""
         return tables.kernels(self.device)
 
+    @on_disk
     def devices(self) -> pl.DataFrame:
         """Busy and idle time per device; see `tables.devices`."""
         return tables.devices(self.device)
 
+    @on_disk
     def device_launches(self) -> pl.DataFrame:
         """Device time by what is known of its launch; see `tables.device_launches`."""
         return tables.device_launches(self.device)
 
+    @on_disk
     def memory(self) -> pl.DataFrame:
         """Allocated bytes over time; see `memory.timeline`."""
         return memory.timeline(self._blocks)
 
+    @on_disk
     def memory_peaks(self) -> pl.DataFrame:
         """The moment of most memory per device; see `memory.peaks`."""
         return memory.peaks(self._blocks)
 
+    @property
+    def stayed(self) -> dict[str, int]:
+        """Bytes by name of which the host's allocator has no event: a point's parameters, inputs, what steps keep.
+
+        Empty where nothing is known of them, and on other devices, whose allocator tells its own total.
+        """
+        known = self.point.memory if self.point is not None and self.point.identity.device == "cpu" else None
+        if known is None:
+            return {}
+        sizes = (known.parameter_bytes, known.input_bytes, known.held_bytes)
+        return dict(zip((memory.PARAMETERS, memory.INPUTS, memory.HELD), sizes, strict=True))
+
     def live_at_peak(self) -> pl.DataFrame:
         """What was live at each device's peak; see `memory.live_at_peak`.
 
-        A point's parameters and inputs stay throughout, so a host's allocator has no event of them: they are rows of
-        their own, beyond what `memory_peaks` knows.
+        What stays throughout (`stayed`) has rows of its own, beyond what `memory_peaks` knows.
         """
+        live = self._live_at_peak()
+        return memory.with_stayed(live, self.stayed) if self.stayed else live
+
+    @on_disk
+    def _live_at_peak(self) -> pl.DataFrame:
         frames, found = self.events.frames, self._analysed
         columns = self.host.select(pl.col("phase", "component", "part", "layer").gather(found.operators["row"]))
-        live = memory.live_at_peak(self._blocks, frames.threads, found.operators.hstack(columns), found.nesting)
-        known = self.point.memory if self.point is not None and self.point.identity.device == "cpu" else None
-        return memory.with_stayed(live, known.parameter_bytes, known.input_bytes) if known else live
+        return memory.live_at_peak(self._blocks, frames.threads, found.operators.hstack(columns), found.nesting)
 
     def _repr_html_(self) -> str:
         return tracekit.notebook_html(self)

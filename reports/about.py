@@ -12,9 +12,7 @@ import polars as pl
 from tracekit.analyze.quality import Finding
 from tracekit.points import UNKNOWN, Point
 from tracekit.safety import sanitize
-from tracekit.units import byte_size, duration, length_text
-
-from .breakdown import LAUNCHES
+from tracekit.units import byte_size, length_text, listed
 
 if TYPE_CHECKING:
     from tracekit.analyze.study import Study
@@ -29,16 +27,16 @@ def summary(points: Sequence[Point]) -> str:
         return "Read from profiler traces that do not say how they were made: no latency and no memory against length."
     ids = [point.identity for point in ok]
     if all(i.preset == UNKNOWN for i in ids):
-        models, lengths = _listed(_distinct(i.model for i in ids)), _listed(_spans(points))
+        models, lengths = listed(_distinct(i.model for i in ids)), listed(_spans(points))
         return sanitize(f"{models} at {lengths}: read from traces collected elsewhere; settings as far as told.", None)
     machines = _distinct(_machine(point) for point in ok)
     sizes = _distinct(
         f"{i.preset} size" + "".join(f", {key}={value}" for key, value in i.overrides.items()) for i in ids
     )
     text = (
-        f"{_listed(_distinct(i.model for i in ids))} ({_listed(sizes)}): {_listed(_distinct(i.mode for i in ids))} "
-        f"at {_listed(_spans(points))}, batch {_listed(_distinct(str(i.batch) for i in ids))}, "
-        f"in {_listed(_distinct(i.dtype for i in ids))} on {_listed(machines)}."
+        f"{listed(_distinct(i.model for i in ids))} ({listed(sizes)}): {listed(_distinct(i.mode for i in ids))} "
+        f"at {listed(_spans(points))}, batch {listed(_distinct(str(i.batch) for i in ids))}, "
+        f"in {listed(_distinct(i.dtype for i in ids))} on {listed(machines)}."
     )
     return sanitize(text, None)
 
@@ -105,14 +103,6 @@ def failure_rows(failures: pl.DataFrame) -> list[list[str]]:
     ]
 
 
-def device_rows(launches: pl.DataFrame) -> list[list[str]]:
-    """Trace, how its work began, events and time, from `study.device_launches()`."""
-    return [
-        [sanitize(r["series"]), LAUNCHES.get(r["launch"], r["launch"]), f"{r['calls']:,}", duration(r["total_ns"])]
-        for r in launches.to_dicts()
-    ]
-
-
 def provenance(study: Study) -> dict[str, Any]:
     """Each distinct machine, set of versions and command line once, and a row for every point.
 
@@ -151,11 +141,6 @@ def _fact(name: str, value: Any) -> str:
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
-
-
-def _listed(words: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
 
 
 def _sentence(text: str) -> str:

@@ -53,6 +53,15 @@ def latency(
     return curve(milli, "latency (ms)", "Median latency of one step against input length", names, shown, marks)
 
 
+def first_token(
+    table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None, marks: Marks = ()
+) -> alt.LayerChart:
+    """Median time to the first token with its quartile band, from `study.first_token()`; the rest as for `latency`."""
+    milli = table.with_columns(value=pl.col("median_ns") / 1e6, low=pl.col("lo_ns") / 1e6, high=pl.col("hi_ns") / 1e6)
+    shown = _by("first_token", crossings)
+    return curve(milli, "time to first token (ms)", "Median time to the first token", names, shown, marks)
+
+
 def memory(
     table: pl.DataFrame, names: Sequence[str] | None = None, crossings: pl.DataFrame | None = None, marks: Marks = ()
 ) -> alt.LayerChart:
@@ -118,7 +127,8 @@ def curve(
         values=[n for n in names if n in set(rows["series"])],
     )
     quiet = alt.Color("series:N", scale=colour, legend=None)
-    base = alt.Chart(alt.InlineData(values=rows.to_dicts())).encode(x=x)
+    data = alt.InlineData(values=tuple(rows.to_dicts()))  # a tuple: altair copies lists whenever a chart changes
+    base = alt.Chart(data).encode(x=x)
     layers = [
         base.mark_line(strokeWidth=2).encode(
             y=y, color=quiet, strokeDash=alt.StrokeDash("series:N", scale=dash, legend=None)
@@ -179,7 +189,7 @@ def _bars(rows: pl.DataFrame, title: str, description: str, names: Sequence[str]
         sort=list(names),
         axis=alt.Axis(domain=False, ticks=False, labelLimit=220, labelPadding=8),
     )
-    base = alt.Chart(alt.InlineData(values=rows.to_dicts())).encode(y=y)
+    base = alt.Chart(alt.InlineData(values=tuple(rows.to_dicts()))).encode(y=y)
     x = alt.X("value:Q", title=title, axis=alt.Axis(labelExpr=NUMBER, tickCount=5, **PLAIN_AXIS))
     band = "high" in rows.columns
     bars = base.mark_bar(height=alt.RelativeBandSize(0.6), cursor="pointer").encode(
@@ -284,7 +294,7 @@ def components(rows: pl.DataFrame, show: Show = "time") -> alt.Chart:
     the share of each component. Several curves stand side by side, on one scale.
     """
     legend = alt.Legend(title=None, orient="right", symbolType="square")
-    data = alt.InlineData(values=component_values(rows).to_dicts())
+    data = alt.InlineData(values=tuple(component_values(rows).to_dicts()))
     chart = _stack(alt.Chart(data), rows, show, legend, alt.Undefined)
     names = rows["series"].unique(maintain_order=True).to_list()
     if len(names) > 1:
@@ -357,15 +367,23 @@ def _unit(table: pl.DataFrame) -> str:
 
 def finished(chart: _Chart, height: int, description: str, width: int | str = "container") -> _Chart:
     """Sizes, the parameters the page sets, and the look that all charts share."""
-    text = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
-    lines = {"domainColor": "currentColor", "tickColor": "currentColor", "gridColor": "currentColor"}
+    text: dict[str, Any] = {
+        "labelColor": "currentColor",
+        "titleColor": "currentColor",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+    }
+    lines: dict[str, Any] = {"domainColor": "currentColor", "tickColor": "currentColor", "gridColor": "currentColor"}
     done: _Chart = (
         chart.properties(width=width, height=height, description=description)
         .add_params(alt.param(name="chosen_series", value=""), alt.param(name="chosen_length", value=""))
-        .configure(background="transparent", font=_FONT)
-        .configure_view(stroke=None)
-        .configure_axis(titleFontWeight="normal", titlePadding=10, **text, **lines)
-        .configure_legend(columns=2, labelLimit=320, **text)
-        .configure_header(labelColor="currentColor", labelFontSize=12)
+        .configure(
+            background="transparent",
+            font=_FONT,
+            view=alt.ViewConfig(stroke=None),
+            axis=alt.AxisConfig(titleFontWeight="normal", titlePadding=10, **text, **lines),
+            legend=alt.LegendConfig(columns=2, labelLimit=320, **text),
+            header=alt.HeaderConfig(labelColor="currentColor", labelFontSize=12),
+        )
     )
     return done

@@ -100,7 +100,7 @@ def chart(rows: Sequence[dict[str, Any]]) -> alt.Chart:
     Each row has `series` and `picks`. `finished` adds the parameters.
     """
     return (
-        alt.Chart(alt.InlineData(values=list(rows)))
+        alt.Chart(alt.InlineData(values=tuple(rows)))
         .transform_filter("datum.series === shown_series")
         .transform_calculate(at="indexof(datum.picks, shown_length)")
         .transform_filter("datum.at >= 0")
@@ -112,6 +112,7 @@ class Frame:
     """What stands around a chart: its curves, how many `rows` of `step` pixels each of them has, words for its title.
 
     `caption`: what the numbers are, if that has to be told; `missing`: what is said of a curve that the chart lacks.
+    `at_greatest`: the chart has each curve at its greatest length alone, whatever length is chosen.
     """
 
     curves: Sequence[Curve]
@@ -119,6 +120,12 @@ class Frame:
     step: int
     caption: str
     missing: str
+    at_greatest: bool = False
+
+
+def up_to(greatest: str, **options: Any) -> alt.Scale:
+    """A scale from 0 to what the parameter `greatest` has for the chosen curve; of nothing, a scale is not known."""
+    return alt.Scale(domain=alt.ExprRef(expr=f"[0, {greatest}[max(0, curve_number)]]"), nice=False, **options)
 
 
 def finished(layers: alt.LayerChart, frame: Frame, description: str) -> alt.LayerChart:
@@ -134,13 +141,16 @@ def finished(layers: alt.LayerChart, frame: Frame, description: str) -> alt.Laye
         "rows": list(frame.rows),
         "first_series": found[0].series,
         "first_length": found[0].picks[-1],
+        **({"greatest": [curve.picks[-1] for curve in found]} if frame.at_greatest else {}),
         "whole_trace": WHOLE_TRACE,
         "caption": frame.caption and f", {frame.caption}",
         "missing": f": {frame.missing}",
     }
     derived = {
         "shown_series": "chosen_series === '' ? first_series : chosen_series",
-        "shown_length": "chosen_series === '' ? first_length : chosen_length",
+        "shown_length": "greatest[max(0, curve_number)]"
+        if frame.at_greatest
+        else "chosen_series === '' ? first_length : chosen_length",
         "curve_number": "indexof(known, shown_series)",
         "height": f"{frame.step} * (curve_number < 0 ? 1 : rows[curve_number])",
     }

@@ -12,10 +12,11 @@ import polars as pl
 
 from tracekit.analyze.study import Study
 from tracekit.safety import sanitize
-from tracekit.units import duration, length_text, percent
+from tracekit.units import duration, length_text, listed, percent
 
 from .verdicts import interval_text
 
+_WORTH_SAYING = 1.1  # times; that a length moves by more than nearly nothing is no news
 _SECOND = 0.3  # a component that changes by this share of the first is named beside it
 Row = Mapping[str, Any]
 
@@ -51,7 +52,7 @@ def _cause(parts: Sequence[Row]) -> str:
     verb = "overtakes" if first["verdict"] == "from" else "falls behind"
     where = f"between {before} and {after} {sanitize(first['length_unit'])}"
     return (
-        f"{efficient} {verb} {baseline} {where} because of {_listed(makers)}. "
+        f"{efficient} {verb} {baseline} {where} because of {listed(makers)}. "
         f"All but attention costs {own} of a step there, {other} in {baseline}."
     )
 
@@ -112,7 +113,7 @@ def _times(row: Row) -> str:
     unit = sanitize(row["length_unit"])
     at = f"{row['from_at']:,.0f}" if row["from_at"] >= 10 else f"{row['from_at']:.1f}"
     if row["ratio"] is None:
-        least = f"by more than {row['lo']:.1f} times" if row["lo"] is not None else "up"
+        least = f"by more than {row['lo']:.1f} times" if (row["lo"] or 0.0) >= _WORTH_SAYING else "up"
         return f"{least}, from {at} {unit} to beyond what was measured"
     low, high = ("?" if end is None else f"{end:.2f}" for end in (row["lo"], row["hi"]))
     to = f"{row['to_at']:,.0f}" if row["to_at"] >= 10 else f"{row['to_at']:.1f}"
@@ -132,7 +133,7 @@ def _groups(rows: Sequence[Row]) -> list[str]:
     told: dict[str, list[str]] = {}
     for row in rows:
         told.setdefault(_overtaking(row), []).append(sanitize(row["series"]))
-    return [f"{words} in {_listed(names)}" for words, names in told.items()]
+    return [f"{words} in {listed(names)}" for words, names in told.items()]
 
 
 def _overtaking(row: Row) -> str:
@@ -208,7 +209,3 @@ def _not_attention(composition: pl.DataFrame) -> list[str]:
 def _span(shares: Iterable[float]) -> str:
     low, high = min(shares := list(shares)), max(shares)
     return percent(low) if percent(low) == percent(high) else f"{percent(low)} to {percent(high)}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

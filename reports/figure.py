@@ -14,6 +14,7 @@ from typing import Any
 class Figure:
     """One chart and its table. `spec`: Vega-Lite (`chart.to_dict()`), None for a table alone; `total`: last row is one.
 
+    `words`: the table is more of words than of numbers.
     Text in all fields is already harmless (`sanitize`); `id` is unique on the page, letters, digits and hyphens.
     """
 
@@ -24,6 +25,7 @@ class Figure:
     head: Sequence[str] = ()
     body: Sequence[Sequence[str]] = ()
     total: bool = False
+    words: bool = False
 
 
 @dataclass(frozen=True)

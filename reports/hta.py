@@ -1,8 +1,9 @@
-"""What HolisticTraceAnalysis said, in the terminal and as rows for `--json`."""
+"""What HolisticTraceAnalysis said, in the terminal, as tables of text for the page, and as rows for `--json`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -16,6 +17,7 @@ from tracekit.units import duration, percent
 from .terminal import findings_block
 from .text_table import plain_table
 
+_MISSING = "-"
 _TITLES = {
     "idle": "Why the device was idle",
     "temporal": "The device's time",
@@ -34,34 +36,53 @@ _WORDS = {
 }
 
 
+@dataclass(frozen=True)
+class Grid:
+    """One of its tables as harmless text; `words`: the columns that are no numbers."""
+
+    name: str
+    title: str
+    head: Sequence[str]
+    body: Sequence[Sequence[str]]
+    words: Sequence[int]
+
+
+def grids(found: DeviceAnalyses) -> Iterator[Grid]:
+    """Its tables, for terminal and page alike."""
+    for name, table in found.tables.items():
+        head = [column.removesuffix("_ns").removesuffix("_share").replace("_", " ") for column in table.columns]
+        words = [i for i, column in enumerate(table.columns) if column in ("reason", "bound_by")]
+        body = [[_cell(column, value) for column, value in row.items()] for row in table.to_dicts()]
+        yield Grid(name, _TITLES[name], head, body, words)
+
+
 def blocks(analyses: Mapping[str, DeviceAnalyses]) -> Iterator[RenderableType]:
     """One block for each trace or job: its tables, and what failed."""
     for title, found in analyses.items():
         parts: list[RenderableType] = [Text(sanitize(f"HolisticTraceAnalysis: {title}"), style="bold")]
-        for name, table in found.tables.items():
-            parts += [Text(_TITLES[name]), _table(table.columns, table.rows())]
+        for grid in grids(found):
+            parts += [Text(grid.title), _table(grid)]
         said = findings_block(found.findings)
         yield Group(*parts, *([said] if said is not None else []))
 
 
-def _table(columns: list[str], rows: list[tuple[Any, ...]]) -> Table:
+def _table(grid: Grid) -> Table:
     out = plain_table()
-    for column in columns:
-        words = column.removesuffix("_ns").removesuffix("_share").replace("_", " ")
-        out.add_column(Text(words), justify="left" if column in ("reason", "bound_by") else "right")
-    for row in rows:
-        out.add_row(*(_cell(column, value) for column, value in zip(columns, row, strict=True)))
+    for number, column in enumerate(grid.head):
+        out.add_column(Text(column), justify="left" if number in grid.words else "right")
+    for row in grid.body:
+        out.add_row(*(Text(cell, style="dim" if cell == _MISSING else "") for cell in row))
     return out
 
 
-def _cell(column: str, value: Any) -> Text:
+def _cell(column: str, value: Any) -> str:
     if value is None:
-        return Text("-", style="dim")
+        return _MISSING
     if column.endswith("_ns"):
-        return Text(duration(value))
+        return duration(value)
     if column.endswith("_share"):
-        return Text(percent(value))
-    return Text(_WORDS.get(value, sanitize(value)) if isinstance(value, str) else f"{value:,}")
+        return percent(value)
+    return _WORDS.get(value, sanitize(value)) if isinstance(value, str) else f"{value:,}"
 
 
 def rows(analyses: Mapping[str, DeviceAnalyses]) -> dict[str, Any]:

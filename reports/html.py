@@ -6,21 +6,23 @@ run, by hash, and nothing load. `Chart.to_html()` is never used: an operator nam
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 import tracekit
+from tracekit.analyze.gpu import DeviceAnalyses
 from tracekit.analyze.recommend import answer
 from tracekit.analyze.study import Study
 from tracekit.analyze.trace import Trace
 from tracekit.components import PALETTE
 from tracekit.safety import atomic_write, sanitize
 
-from . import about, growth, heat, icicle, page_data, roofline
+from . import about, device_section, growth, heat, icicle, memory_section, page_data, phases, roofline
 from .asked import NOTHING, Asked
-from .breakdown import device_time, host_time
+from .breakdown import host_time
 from .explanations import why
 from .figure import Section
 from .marks import marked
@@ -32,19 +34,25 @@ from .verdicts import sentences
 _SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "report.js")
 
 
-def write_html(study: Study | Trace, path: Path | str, asked: Asked = NOTHING) -> Path:
+def write_html(
+    study: Study | Trace,
+    path: Path | str,
+    asked: Asked = NOTHING,
+    analyses: Mapping[str, DeviceAnalyses] | None = None,
+) -> Path:
     """Write the report of a study, or of one trace, to `path`, whole or not at all. Returns the path.
 
+    `analyses`: what HolisticTraceAnalysis said (`gpu.analyse_traces`), to be shown with the device work.
     Raises UsageError when `path` is a folder or a device, and when the baseline asked for is no model of the study.
     """
     path = Path(path)
-    page = render(study, asked).encode("utf-8", "backslashreplace")
+    page = render(study, asked, analyses).encode("utf-8", "backslashreplace")
     with atomic_write(path) as file:
         file.write(page)
     return path
 
 
-def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
+def render(study: Study | Trace, asked: Asked = NOTHING, analyses: Mapping[str, DeviceAnalyses] | None = None) -> str:
     """The whole page."""
     if isinstance(study, Trace):
         study = Study.of(study)
@@ -57,7 +65,7 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
     operators = page_data.operator_rows(page_data.clean(study.operators()))
     scripts = [static(name) for name in _SCRIPTS]
     style = static("report.css") + _chip_style()
-    sections = _sections(study, asked)
+    sections = _sections(study, asked, analyses)
     failures = study.failures()
     doubted = marked(bars, page_data.clean(study.doubts()), "components")
     verdicts, caveat = sentences(page_data.clean(study.latency()), tipping, study.throughput())
@@ -91,8 +99,6 @@ def render(study: Study | Trace, asked: Asked = NOTHING) -> str:
         "legend": [label for label in PALETTE if label in set(bars["label"])],
         "component_tables": page_data.breakdown_tables(doubted),
         "stepped": bool(bars["stepped"].any()),
-        "device_tables": page_data.breakdown_tables(device_time(components)),
-        "device": about.device_rows(study.device_launches()),
         "failures": about.failure_rows(failures),
         "findings": about.finding_rows(study.findings),
         "provenance": about.provenance(study),
@@ -109,7 +115,6 @@ def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
         ("curves", "Curves", context["curves"]),
         ("components", "Components", True),
         ("operators", "Operators", True),
-        ("device", "Device", context["device"]),
         ("failures", "Failures", context["failures"]),
         ("quality", "Data quality", context["findings"]),
         ("provenance", "Provenance", context["provenance"]["points"]),
@@ -121,11 +126,18 @@ def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-def _sections(study: Study, asked: Asked) -> dict[str, list[Section]]:
+def _sections(study: Study, asked: Asked, analyses: Mapping[str, DeviceAnalyses] | None) -> dict[str, list[Section]]:
     """The sections that are charts and tables alone, by what they follow on the page."""
     made = {
         "curves": (growth.section(study, asked.at),),
-        "components": (heat.section(study), icicle.section(study), roofline.section(study)),
+        "components": (
+            phases.section(study),
+            heat.section(study),
+            icicle.section(study),
+            roofline.section(study),
+            memory_section.section(study),
+        ),
+        "operators": (device_section.section(study, analyses),),
     }
     return {place: [one for one in found if one] for place, found in made.items()}
 

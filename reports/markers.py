@@ -116,7 +116,7 @@ def layers(found: Sequence[Placed], colour: alt.Scale, shape: alt.Scale) -> list
         }
         for one in found
     ]
-    base = alt.Chart(alt.InlineData(values=rows)).encode(
+    base = alt.Chart(alt.InlineData(values=tuple(rows))).encode(
         color=alt.Color("series:N", scale=colour, legend=None),
         tooltip=alt.Tooltip("sentence:N", title="tipping point"),
     )

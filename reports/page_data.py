@@ -46,6 +46,15 @@ _LATENCY = _Kind(
     "median_ns",
     duration,
 )
+_FIRST_TOKEN = _Kind(
+    "first_token",
+    "Time to the first token",
+    "Unprofiled prefill of the prompt, to the first token; latency is of one token after it. "
+    "Median, and the quartiles as a band.",
+    charts.first_token,
+    "median_ns",
+    duration,
+)
 _MEMORY = _Kind(
     "memory",
     "Peak memory",
@@ -80,7 +89,12 @@ def curves(study: Study, tipping: pl.DataFrame, inputs: tuple[str, Marks] | None
     There is one for each unit of length, with the `tipping` points by its metric. Where a point failed, the table says
     how instead of a value. `inputs`: the unit of the user's inputs, and their quantiles to mark.
     """
-    tables = [(_LATENCY, study.latency()), (_MEMORY, study.peak_memory()), (_THROUGHPUT, study.throughput())]
+    tables = [
+        (_LATENCY, study.latency()),
+        (_FIRST_TOKEN, study.first_token()),
+        (_MEMORY, study.peak_memory()),
+        (_THROUGHPUT, study.throughput()),
+    ]
     found_doubts = study.doubts()
     cleaned = [(kind, clean(marked(table, found_doubts, kind.key))) for kind, table in tables]
     crossings = clean(tipping, *(name for name in tipping.columns if name.startswith(("efficient", "baseline"))))

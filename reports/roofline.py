@@ -103,7 +103,9 @@ def chart(rows: pl.DataFrame, peaks: Row, names: Sequence[str]) -> alt.LayerChar
     colour = alt.Scale(domain=present, range=[PALETTE[label] for label in present])
     _, shape, _ = charts.styles(names)
     curves = [name for name in names if name in set(rows["series"])]
-    base = alt.Chart(alt.InlineData(values=rows.to_dicts())).encode(x=alt.X("intensity:Q", **x), y=alt.Y("rate:Q", **y))
+    base = alt.Chart(alt.InlineData(values=tuple(rows.to_dicts()))).encode(
+        x=alt.X("intensity:Q", **x), y=alt.Y("rate:Q", **y)
+    )
     layers = [
         *_roof(peaks, x_range, y_range, x, y),
         base.mark_line(strokeWidth=1, opacity=0.7, clip=True).encode(

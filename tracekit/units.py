@@ -1,9 +1,9 @@
-"""Numbers for people: durations, bytes, counts, lengths. Inputs are SI base or integer nanoseconds and bytes."""
+"""Numbers for people: durations, bytes, counts, lengths, lists. Inputs are SI base or integer nanoseconds and bytes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tracekit.safety import sanitize
 
@@ -72,3 +72,8 @@ def percent(share: float | None) -> str:
 def counted(count: int, noun: str) -> str:
     """`1 row`, `1,024 rows`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a, b and c`; an empty text for none."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""

@@ -71,6 +71,19 @@ def _vit(name: str, source: str, special: int = 1, **options: Any) -> ModelEntry
     )
 
 
+def _swin(settings: Settings, pixels: float) -> dict[str, Any]:
+    """Whole windows in the last stage too: transformers builds its position biases for no smaller ones."""
+    merges, window, patch = len(settings["depths"]) - 1, settings["window_size"], settings["patch_size"]
+    side = window
+    for _ in range(merges):
+        side = 2 * side - 1  # merging halves and rounds up
+    least = (side - 1) * patch + 1
+    if pixels < least:
+        why = f"its last stage must hold a window of {window} x {window} patches"
+        raise refuse_length("swin", pixels, [least], why, "pixels")
+    return {}
+
+
 def _swin_tokens(settings: Settings, pixels: float) -> int:
     """Patches of the first stage, before they are padded to whole windows."""
     return int(ceil(pixels / settings["patch_size"]) ** 2)
@@ -150,7 +163,7 @@ ENTRIES = (
         attention=EAGER_SDPA,
         base={**_SWIN, "window_size": 7},
         tiny=_SWIN_TINY,
-        fit=_whole("swin", resize=False),
+        fit=_swin,
         tokens=_swin_tokens,
         cost=_swin_cost,
         note="Swin-B; attention within windows of 7 x 7 patches; pads each stage to whole windows",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import tracekit
@@ -89,6 +90,9 @@ def test_labels_name_only_what_varies() -> None:
     assert named(make(batch=1), make(batch=8)) == ["bert (batch 1)", "bert (batch 8)"]
     assert named(make(overrides={}), make(overrides={"a": 1})) == ["bert (no overrides)", "bert (a=1)"]
     assert named(make("vit", overrides={"a": 1}), make("swin", overrides={"b": 2})) == ["vit", "swin"]
+    training = [make(mode="training", optimizer=name) for name in ("adamw", "sgd")]
+    assert named(make(), training[0]) == ["bert (inference)", "bert (training)"]
+    assert named(make(), *training) == ["bert (inference)", "bert (training, adamw)", "bert (training, sgd)"]
     assert len(set(named(make(architecture="x"), make(architecture="y")))) == 2
 
 
@@ -215,3 +219,20 @@ def test_doubts_name_their_point_and_number(tmp_path: Path, events: list[dict[st
     assert doubts["size"].to_list() == [0.1, pytest.approx(0.4), None, 0.1]
     assert {f.code: (f.count, f.where) for f in study.findings}["busy_machine"] == (1, "bert at 128")
     assert load_study([store(tmp_path / "one", make("good", 64, walls=()), events)]).doubts().height == 0
+
+
+def test_a_table_is_computed_once_and_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study("none", [])
+    calls: list[object] = []
+
+    def scaling(*given: object) -> pl.DataFrame:
+        calls.append(given)
+        return pl.DataFrame({"a": [1]})
+
+    monkeypatch.setattr("tracekit.analyze.scaling.scaling", scaling)
+    study.scaling().insert_column(0, pl.Series("b", [2]))
+    assert study.scaling(1000).columns == ["a"]
+    assert study.scaling(seed=0, draws=1000).columns == ["a"]
+    assert len(calls) == 1
+    study.scaling(seed=1)
+    assert len(calls) == 2

@@ -266,7 +266,7 @@ def test_filter_sorting_and_deep_link(opened: Opened, report: str) -> None:
 
 
 WIDER = """width => [...document.querySelectorAll("body *:not(.skip)")]
-    .filter(e => !e.closest(".scroll, .toc, .visually-hidden") && e.getBoundingClientRect().right > width)
+    .filter(e => !e.closest(".scroll, .visually-hidden") && e.getBoundingClientRect().right > width)
     .map(e => e.tagName + "." + e.getAttribute("class"))"""
 
 

@@ -77,6 +77,7 @@ def test_a_budget_cuts_whole_lengths_and_says_which(tmp_path: Path, monkeypatch:
         ({"models": ["bert"], "overrides": {"hidden_size": 0}}, "whole number"),
         ({"models": ["x=bert", "x=longformer"]}, "stands for two models"),
         ({"models": ["nystromformer"], "lengths": [100]}, "the nearest it can: 128"),
+        ({"models": ["swin"], "lengths": [112]}, "a window of 7 x 7 patches; the nearest it can: 193"),
         ({"models": ["bert"], "lengths": [2.5]}, "tokens are whole"),
         ({"models": ["bert"], "lengths": {"seconds": [2]}}, "no model of this sweep takes lengths in seconds"),
         ({"models": ["bert"], "lengths": []}, "name a length"),

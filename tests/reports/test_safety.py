@@ -104,7 +104,7 @@ def test_every_section_was_tried(made: Made) -> None:
             "roofline",
             "operators",
         ),
-        *("device", "failures", "quality", "provenance"),
+        *("memory-peak", "phases", "device", "failures", "quality", "provenance"),
     }
 
 

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         from tracekit.reports.envelope import envelope, study_tables
 
-        more: dict[str, object] = {"html": str(_write_html(study, html, asked))} if html else {}
+        more: dict[str, object] = {"html": str(_write_html(study, html, asked, analyses))} if html else {}
         if question is not None:
             more |= inputs.facts(study, question, asked.baseline)
         if analyses:
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
             console.print(*hta.blocks(analyses), sep="\n")
     if html:
-        console.print(sanitize(f"HTML report: {_write_html(study, html, asked)}", None), soft_wrap=True)
+        console.print(sanitize(f"HTML report: {_write_html(study, html, asked, analyses)}", None), soft_wrap=True)
     return EXIT_OK
 
 
@@ -105,7 +105,7 @@ def _inputs(args: argparse.Namespace) -> tuple[list[Path], Path | None]:
     return paths, Path(html) if html else beside / "report.html"
 
 
-def _write_html(study: Study, path: Path, asked: Asked) -> Path:
+def _write_html(study: Study, path: Path, asked: Asked, analyses: dict[str, DeviceAnalyses]) -> Path:
     from tracekit.reports.html import write_html
 
-    return write_html(study, path, asked)
+    return write_html(study, path, asked, analyses)
