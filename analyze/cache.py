@@ -69,7 +69,7 @@ def _entry(path: Path) -> Path | None:
 def _read(entry: Path, path: Path) -> Events | None:
     try:
         about = json.loads((entry / _ABOUT).read_bytes())
-        frames = Frames(**{f.name: pl.read_parquet(entry / f"{f.name}.parquet") for f in fields(Frames)})
+        frames = Frames(**{f.name: pl.read_parquet(entry / f"{f.name}.parquet", glob=False) for f in fields(Frames)})
         findings = [Finding(**one) for one in about["findings"]]
         arrays = tuple((begin, end) for begin, end in about["arrays"])
         events = Events(path, about["header"], frames, findings, about["window_end_ns"], arrays)

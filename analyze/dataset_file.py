@@ -243,7 +243,7 @@ class _Reader:
     # -- tables
 
     def _csv(self) -> pl.DataFrame:
-        options: dict[str, Any] = {"encoding": "utf8-lossy"}
+        options: dict[str, Any] = {"encoding": "utf8-lossy", "glob": False}
         with open_text(self.path) as file:
             head = file.readline(1 << 20).decode("utf-8-sig", "replace").strip()
         tabs = Path(self.path.name.lower().removesuffix(".gz")).suffix == ".tsv"

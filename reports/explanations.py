@@ -50,7 +50,7 @@ def _cause(parts: Sequence[Row]) -> str:
     ]
     own, other = (_rest(parts, side) for side in ("efficient", "baseline"))
     verb = "overtakes" if first["verdict"] == "from" else "falls behind"
-    where = f"between {before} and {after} {first['length_unit']}"
+    where = f"between {before} and {after} {sanitize(first['length_unit'])}"
     return (
         f"{efficient} {verb} {baseline} {where} because of {listed(makers)}. "
         f"All but attention costs {own} of a step there, {other} in {baseline}."
@@ -110,7 +110,8 @@ def _move(rows: Sequence[Row]) -> str:
 
 def _times(row: Row) -> str:
     """`2.7 times [2.1, 3.2] up, from 1,245 to 3,332 tokens`."""
-    at, unit = f"{row['from_at']:,.0f}" if row["from_at"] >= 10 else f"{row['from_at']:.1f}", row["length_unit"]
+    unit = sanitize(row["length_unit"])
+    at = f"{row['from_at']:,.0f}" if row["from_at"] >= 10 else f"{row['from_at']:.1f}"
     if row["ratio"] is None:
         least = f"by more than {row['lo']:.1f} times" if (row["lo"] or 0.0) >= _WORTH_SAYING else "up"
         return f"{least}, from {at} {unit} to beyond what was measured"
@@ -174,7 +175,7 @@ def _by_metric(tipping: pl.DataFrame) -> list[str]:
     told = []
     for (unit,), rows in tipping.group_by("length_unit", maintain_order=True):
         parts = [f"by {metric} {_outcomes(group)}" for (metric,), group in rows.group_by("metric", maintain_order=True)]
-        told.append(f"over {unit}, {', '.join(parts)}")
+        told.append(f"over {sanitize(unit)}, {', '.join(parts)}")
     return [f"Tipping points depend on metric and modality: {'; '.join(told)}."] if told else []
 
 

@@ -10,15 +10,25 @@ from importlib import resources
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
+
+from tracekit.safety import sanitize
 
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """Our templates, with escaping always on (by default Jinja2 leaves `*.html.j2` unescaped)."""
+    """Our templates, with escaping always on (Jinja2 leaves `*.html.j2` unescaped), and every text sanitized."""
     loader = jinja2.PackageLoader("tracekit.reports", "templates")
-    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return jinja2.Environment(
+        loader=loader, autoescape=True, finalize=_shown, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+
+
+def _shown(value: Any) -> Any:
+    """What a template writes: any text but our own markup without what cannot be seen."""
+    return value if isinstance(value, Markup) or not isinstance(value, str) else sanitize(value, None)
 
 
 def json_block(data: Any) -> str:

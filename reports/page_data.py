@@ -195,7 +195,10 @@ def embedded(
     ]
     table = charts.component_values(bars).select(*_BARS, pick=_pick())
     series = bars.group_by("series", maintain_order=True).agg(unit=pl.col("length_unit").first().fill_null(""))
-    series = series.with_columns(group=pl.col("unit").replace_strict(units, range(len(units)), return_dtype=pl.Int64))
+    series = series.with_columns(
+        pl.col("unit").map_elements(sanitize, return_dtype=pl.String),
+        group=pl.col("unit").replace_strict(units, range(len(units)), return_dtype=pl.Int64),
+    )
     beside = pl.col("host_ns").filter(pl.col("phase") == OUTSIDE).sum() > 0
     steps = components.group_by("series", "length", maintain_order=True).agg(pl.col("steps").max(), beside=beside)
     return {

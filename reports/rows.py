@@ -15,7 +15,7 @@ from tracekit.analyze.catalog import TABLES, columns
 from tracekit.safety import sanitize
 from tracekit.units import counted, significant
 
-from .text_table import plain_table
+from .text_table import plain_console, plain_table
 
 _DIGITS = 6  # significant ones of a broken number; --format csv or json has them all
 _FOLD = 32  # columns below which a text is not folded
@@ -24,7 +24,7 @@ _GAP = 2  # columns between two of a table
 
 def print_rows(table: pl.DataFrame, top: int, console: Console | None = None) -> None:
     """Print the first `top` rows, and how many there are if more; into a pipe as wide as they are."""
-    console = console or Console(highlight=False)
+    console = console or plain_console()
     shown = table.head(top)
     cells = [[_cell(value) for value in row] for row in shown.iter_rows()]
     widths = [
@@ -83,7 +83,7 @@ def _text(value: object) -> Text:
 
 def print_tables(heights: Mapping[str, int], console: Console | None = None) -> None:
     """Print every table's name, what it is, its columns, and how many rows it has where `heights` tells."""
-    console = console or Console(highlight=False)
+    console = console or plain_console()
     for name, table in TABLES.items():
         rows = f" ({counted(heights[name], 'row')})" if name in heights else ""
         console.print(Text.assemble((name, "bold"), rows, f": {table.summary}"))

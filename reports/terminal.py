@@ -149,7 +149,7 @@ def _by_length(
             of_chunk = group.filter(pl.col("series").is_in(chunk))
             doubted = set(of_chunk.filter(pl.col("marks") != "")["series"])
             out = plain_table()
-            out.add_column(Text(str(unit)), justify="right")
+            out.add_column(_text(unit), justify="right")
             for name in chunk:
                 out.add_column(_text(name, limit=40), justify="right")
                 if name in doubted:
@@ -265,7 +265,7 @@ def _phases(study: Study) -> Iterator[RenderableType]:
             out.add_column(Text(name), justify="left" if name == "phase" else "right", no_wrap=True)
         for row in rows.to_dicts():
             cells = [duration(row["host_ns"]), *([duration(row["device_ns"])] if device else [])]
-            out.add_row(Text(row["phase"]), *cells, percent(row["fraction"]))
+            out.add_row(_text(row["phase"]), *cells, percent(row["fraction"]))
         out.add_section()
         total = [duration(_sum(rows, "host_ns")), *([duration(_sum(rows, "device_ns"))] if device else [])]
         out.add_row("total", *total, style="bold")
@@ -301,7 +301,7 @@ def _device(study: Study) -> RenderableType | None:
     for row in table.to_dicts():
         out.add_row(
             _text(row["series"]),
-            LAUNCHES.get(row["launch"], row["launch"]),
+            _text(LAUNCHES.get(row["launch"], row["launch"])),
             f"{row['calls']:,}",
             duration(row["total_ns"]),
         )
@@ -330,7 +330,7 @@ def _failures(study: Study) -> RenderableType | None:
     for row in study.failures().to_dicts():
         out.add_row(
             _text(row["series"]),
-            length_text(row["length"], row["length_unit"]),
+            _text(length_text(row["length"], row["length_unit"])),
             _text(row["status"]),
             _text(row["reason"]),
         )
@@ -349,6 +349,6 @@ def findings_block(findings: Sequence[Finding]) -> RenderableType | None:
         if f.where:
             line.append(f" ({sanitize(f.where)})", style="dim")
         if f.advice:
-            line.append(f". {f.advice[0].upper()}{f.advice[1:]}")
+            line.append(f". {sanitize(f.advice[0].upper() + f.advice[1:], None)}")
         lines.append(line)
     return Group(*lines)

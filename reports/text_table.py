@@ -1,13 +1,19 @@
-"""The table that all of the terminal's tables are, and the bars in their cells."""
+"""What the terminal's reports are written on, the table that all of their tables are, and the bars in its cells."""
 
 from __future__ import annotations
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 WIDE = 120  # columns from which tables show more than one figure a cell
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def plain_console() -> Console:
+    """Standard output, on which no text is taken for Rich's markup or for the name of an emoji."""
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def plain_table() -> Table:

@@ -140,7 +140,7 @@ def interval_text(at: float | None, low: float | None, high: float | None, unit:
         f"below {length_text(row['range_lo'])}" if low is None else place(low),
         f"above {length_text(row['range_hi'])}" if high is None else place(high),
     )
-    return f"{place(at)} [{ends[0]}, {ends[1]}] {unit}"
+    return f"{place(at)} [{ends[0]}, {ends[1]}] {sanitize(unit)}"
 
 
 def place(length: float) -> str:
@@ -219,7 +219,7 @@ def against_first(latency: pl.DataFrame) -> list[Verdict]:
             own = group.filter(pl.col("series") == name)
             pair = own.join(first, on=["length", "batch", "mode"], suffix="_first").sort("length")
             if pair.height:
-                verdicts.append(Verdict(name, _verdict(pair, names[0], str(unit))))
+                verdicts.append(Verdict(name, _verdict(pair, sanitize(names[0]), sanitize(unit))))
     return verdicts
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,16 @@ from tracekit import points
 from tracekit.points import Identity, PeakMemory, Point, Sample
 
 ROOT = Path(__file__).resolve().parent.parent
+
+_CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 settings.register_profile("tracekit", deadline=None, derandomize=bool(os.environ.get("CI")), max_examples=60)
 settings.load_profile("tracekit")
@@ -63,7 +74,7 @@ def store_point() -> Callable[..., Path]:
     """Write a point file: `store_point(folder, "bert", 128, ms, ops=[...], identity={...}, **point_fields)` -> path.
 
     Its trace has one profiled step of `ms`: 60% attention, in which `ops` share 50% of the step, 30% ffn, 10% outside
-    the model. Its five latency samples are 1% apart.
+    the model. With `layers`, attention and ffn are a layer each. Its five latency samples are 1% apart.
     """
 
     def event(name: str, start: float, dur: float, cat: str = "user_annotation") -> dict[str, Any]:
@@ -76,6 +87,7 @@ def store_point() -> Callable[..., Path]:
         ms: float,
         ops: Sequence[str] = ("aten::mm",),
         identity: Mapping[str, Any] | None = None,
+        layers: bool = False,
         **fields: Any,
     ) -> Path:
         made = Identity(model=model, length=length, threads=2, **{"attention": "sdpa", **(identity or {})})
@@ -92,12 +104,15 @@ def store_point() -> Callable[..., Path]:
             }
         )
         us = ms * 1000
+        inset = 0.01 if layers else 0.0
         events = [
             event("ProfilerStep#1", 0, us),
             event("tracekit::phase#forward", 0, us),
             event("tracekit::model#", 0.05 * us, 0.9 * us),
-            event("tracekit::attention#a", 0.05 * us, 0.6 * us),
-            event("tracekit::ffn#f", 0.65 * us, 0.3 * us),
+            *([event("tracekit::layer#0", 0.05 * us, 0.6 * us)] if layers else []),
+            event("tracekit::attention#a", (0.05 + inset) * us, (0.6 - inset) * us),
+            *([event("tracekit::layer#1", 0.65 * us, 0.3 * us)] if layers else []),
+            event("tracekit::ffn#f", (0.65 + inset) * us, (0.3 - inset) * us),
         ]
         each = 0.5 * us / len(ops)
         events += [event(op, 0.1 * us + i * each, each, "cpu_op") for i, op in enumerate(ops)]
@@ -115,3 +130,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRACEKIT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A playwright browser that downloads nothing: the system's own Chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="BROWSER TESTS SKIPPED: no playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("BROWSER TESTS SKIPPED: no chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=_CHROMIUM)
+        yield running
+        running.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from tracekit.safety import sanitize
+
 _DURATIONS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns"))
 _SPANS = ((86_400_000_000_000, "d"), (3_600_000_000_000, "h"), (60_000_000_000, "min"), *_DURATIONS)
 _BYTES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
@@ -55,11 +57,11 @@ def byte_size(size: float) -> str:
 
 
 def length_text(length: float | None, unit: str = "") -> str:
-    """An input length as people write it: `1,024 tokens`, `2.5 seconds`."""
+    """An input length as people write it: `1,024 tokens`, `2.5 seconds`. The unit is foreign: sanitized here."""
     if length is None:
         return "-"
     number = f"{length:,.0f}" if float(length).is_integer() else f"{length:,g}"
-    return f"{number} {unit}".rstrip()
+    return f"{number} {sanitize(unit)}".rstrip()
 
 
 def percent(share: float | None) -> str:

@@ -50,10 +50,10 @@
     actions: {export: {svg: true, png: true}, source: false, compiled: false, editor: false},
     tooltip: {disableDefaultStyle: true}, i18n: {SVG_ACTION: "SVG", PNG_ACTION: "PNG"},
   };
-  // A cell that a spreadsheet would take for a formula is text there too.
+  // A cell that a spreadsheet would take for a formula, as in `formats.guarded`, is text there too.
   const csvCell = (value) => {
     const text = value === null || value === undefined ? "" : String(value);
-    const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    const safe = typeof value === "string" && /^\s*[-=+@\uff1d\uff0b\uff0d\uff20]/.test(text) ? `'${text}` : text;
     return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   const csv = (list) => {

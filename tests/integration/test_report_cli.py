@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.hostile import NAMES
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -129,10 +132,19 @@ def test_quiet_prints_only_where_the_html_is(run_cli: Run, trace: Path) -> None:
     assert len(done.stdout.strip().splitlines()) == 1
 
 
-def test_c_locale_and_closed_pipe(run_cli: Run, trace: Path) -> None:
-    done = run_cli("report", trace, env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
+def test_c_locale_and_names_of_strangers(run_cli: Run, trace: Path) -> None:
+    """Into a pipe and without colours: plain ASCII, in which every name is shown and none acts."""
+    path = trace.with_name("[red]\x1b[1m\u202e.json")
+    path.write_text(json.dumps({"traceEvents": [event(name, 10 * i, 9) for i, name in enumerate(NAMES)]}))
+    page = trace.with_name("\x1b[1mpage.html")
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "NO_COLOR": "1", "COLUMNS": "160"}
+    done = run_cli("report", path, "--top", 40, "--html", page, env={**plain, "FORCE_COLOR": "", "TERM": "dumb"})
     assert done.returncode == 0, done.stderr
-    assert "aten::mm" in done.stdout
+    assert done.stderr == ""
+    assert re.fullmatch("[\n -~]*", done.stdout)
+    for shown in ("[red]x[/] [/] [bold", ":skull: :warning:", r"\x1b]52;c;cm0gLXJmIH4=\x07", r"\u6a21"):
+        assert shown in done.stdout
+    assert page.is_file()
 
 
 @pytest.mark.parametrize("command", [[], ["report"], ["recommend"], ["collect"], ["open"], ["models"]])

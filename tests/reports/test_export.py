@@ -16,12 +16,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import tracekit
-from tracekit import points
+from tests.hostile import LABELS, NAMES, write_study
 from tracekit.analyze.catalog import TABLES
 from tracekit.analyze.load import load_study
 from tracekit.analyze.study import Study
 from tracekit.errors import MissingExtraError, UsageError
-from tracekit.points import Identity, PeakMemory, Point
 from tracekit.reports import export, pictures
 from tracekit.reports.export import schema, write_tables
 from tracekit.reports.formats import FORMATS, guarded
@@ -29,37 +28,13 @@ from tracekit.safety import sanitize
 
 Store = Callable[..., Path]
 
-HOSTILE = [
-    "</script><script>alert(1)</script>",
-    '"><svg onload=alert(1)>',
-    '=HYPERLINK("http://evil","x")',
-    "|a|b|`x`\n# h",
-    "\x1b]52;c;cm0gLXJmIH4=\x07",
-    "../../../../tmp/tracekit_pwned",
-    "-1+1",
-]
-
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory, store_point: Store) -> Study:
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Hostile names in every place where a name can go."""
     folder = tmp_path_factory.mktemp("hostile")
-    for i, name in enumerate(HOSTILE):
-        store_point(
-            folder,
-            name,
-            64 << (i % 3),
-            5 + i,
-            [name, *HOSTILE, "aten::mm"],
-            identity={"attention": name, "dtype": name, "length_unit": name},
-            memory=PeakMemory(bytes=1 << 20, method=name),
-            notes=[name],
-        )
-    failed = Point(identity=Identity(model=HOSTILE[0], length=1), status=HOSTILE[1], reason=HOSTILE[2])
-    (folder / "x.failed.json").write_bytes(points.encode(failed))
-    study = load_study([folder])
-    study.title = HOSTILE[0]
-    return study
+    write_study(folder)
+    return load_study([folder])
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +176,7 @@ def test_charts_are_those_that_the_study_has_data_for(hostile: Study, study: Stu
     assert list(tracekit.charts(study)) == ["latency", "memory", "components"]
     assert list(tracekit.charts(study.traces[0])) == ["latency", "memory", "components"]
     names = list(tracekit.charts(hostile))
-    assert len(names) == 3 * len(HOSTILE)
+    assert len(names) == 4 * len(LABELS) + 1  # of each unit, and of a trace without
     assert all(name.replace("-", "").replace("_", "").replace(".", "").isalnum() for name in names)
     drawn = tracekit.charts(study)["latency"].to_dict()
     shown = {(row["series"], row["length"], row["value"]) for row in drawn["datasets"][drawn["data"]["name"]]}
@@ -221,7 +196,7 @@ def test_without_the_extra_one_line_says_which(study: Study, tmp_path: Path, mon
 @pytest.mark.skipif(find_spec("vl_convert") is None, reason="PICTURES NOT TESTED: no vl-convert-python (extra: charts)")
 def test_pictures_show_names_and_nothing_acts_in_them(tmp_path: Path, store_point: Store) -> None:
     unit = '\x1b[2J\\": alert(1), "'  # a title, of which Vega-Lite makes an expression
-    store_point(tmp_path / "traces", HOSTILE[0], 64, 5, identity={"length_unit": unit, "attention": HOSTILE[4]})
+    store_point(tmp_path / "traces", NAMES[0], 64, 5, identity={"length_unit": unit, "attention": NAMES[12]})
     one = load_study([tmp_path / "traces"])
     out = tmp_path / "out"
     written = [*pictures.write_charts(one, out), *pictures.write_charts(one, out, "png")]
@@ -237,7 +212,7 @@ def test_pictures_show_names_and_nothing_acts_in_them(tmp_path: Path, store_poin
         }
         assert not [name for element in found for name in element.attrib if name.startswith("on") or "href" in name]
         text = "".join(element.text or "" for element in found)
-        assert {"latency": HOSTILE[0], "components": "(/x1b[2J/"}.get(picture.name, "") in text
+        assert {"latency": NAMES[0], "components": "(/x1b[2J/"}.get(picture.name, "") in text
 
 
 # -- notebooks
@@ -283,7 +258,7 @@ def test_nothing_foreign_acts_in_a_notebook(hostile: Study) -> None:
     }
     assert shown.attributes == {"class"}
     assert all(line.isprintable() for line in text.splitlines())
-    assert HOSTILE[0] in shown.text
+    assert NAMES[0] in shown.text
 
 
 def test_listed_says_rows_and_keeps_to_a_line(tmp_path: Path) -> None:

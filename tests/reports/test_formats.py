@@ -17,47 +17,18 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from polars.testing import assert_frame_equal
 
+from tests import hostile
 from tracekit.errors import UsageError
 from tracekit.reports.formats import guarded, rows, to_csv, to_json, to_markdown, to_parquet
 from tracekit.safety import sanitize
 
-HOSTILE = [
-    "</script><script>alert(1)</script>",
-    "<!--<script>",
-    "<img src=x onerror=alert(1)>",
-    'x" onmouseover="alert(1)',
-    "</style><style>body{display:none}",
-    "javascript:alert(document.domain)",
-    "{{7*7}}${7*7}<%= 7*7 %>#{7*7}",
-    "__proto__",
-    "a.b[0]'\\\"]|datum.x;alert(1)//",
-    "a\u2028b\u2029c",
-    "\x1b[2J\x1b[31mPWNED\x1b[0m\x1b]0;title\x07",
-    "\x1b]8;;http://evil.example\x1b\\click\x1b]8;;\x1b\\",
-    "\x1b]52;c;cm0gLXJmIH4=\x07",
-    "\x9b31mC1\x9d0;t\x9c",
-    "evil\rgood\x08\x08",
-    "[red]x[/] [/] [bold",
-    "[link=file:///etc/passwd]aten::mm[/link]",
-    ":skull: :warning:",
-    "\u202egnp.exe\u202c\u200b\u2066x",
-    "\U0001f525 \u6a21\u578b \U0001f468\u200d\U0001f469\u200d\U0001f467",
-    "../../../../tmp/tracekit_pwned",
-    "a\x00b/..\\..\\x",
-    'CON.aux:|?*<>"',
-    "n" * 300,
-    '=HYPERLINK("http://evil","x")',
-    "|a|b|`x`\n# h",
-    "%s%n{0}{__class__}",
-    "",
-]
 # What spreadsheets and markdown have to say of their own.
 MARKUP = [
     *("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\uff1d1", "-", "'=1"),
     *("**a**", "_a_", "__a__", "a_b_c", "_", "~~a~~", "`a`", "``", "[a](http://b)", "![a](b)", "<http://a>", "&lt;"),
     *("a\\|b", "\\", "\\\\|", "http://a.b", "www.a.b", "aten::add_", "a__b", "$x$", "# h", "- a", "1. a"),
 ]
-NAMES = [*HOSTILE, *MARKUP]
+NAMES = [*hostile.NAMES, *MARKUP]
 
 TABLE = pl.DataFrame(
     {"name": NAMES, "ns": range(len(NAMES)), "share": [-0.1 * i for i in range(len(NAMES))], "known": True}

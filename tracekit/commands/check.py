@@ -35,9 +35,8 @@ def run(args: argparse.Namespace) -> int:
 
         print(envelope("check", [str(args.path)], trace.findings, facts=facts(trace)))
     elif not args.quiet:
-        from rich.console import Console
-
         from tracekit.reports.checkup import print_checkup
+        from tracekit.reports.text_table import plain_console
 
-        print_checkup(trace, Console(highlight=False))
+        print_checkup(trace, plain_console())
     return EXIT_FAILED if args.strict and warning_counts(trace.findings) else EXIT_OK

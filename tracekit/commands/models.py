@@ -46,12 +46,12 @@ def run(args: argparse.Namespace) -> int:
 
         print(envelope("models", args.names, models=rows))
         return EXIT_OK
-    from rich.console import Console
+    from tracekit.reports.text_table import plain_console
 
-    console = Console(highlight=False)
+    console = plain_console()
     if args.names:
         for row in rows:
-            console.print("\n".join(_lines(row, console.width)), markup=False)
+            console.print("\n".join(_lines(row, console.width)))
     else:
         console.print(_table(rows, console.width))
     return EXIT_OK

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracekit.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, TracekitError, UsageError
+from tracekit.safety import sanitize
 
 from . import reading
 
@@ -112,7 +113,6 @@ def _study(args: argparse.Namespace) -> Study:
     from tracekit.analyze.load import load_study
     from tracekit.points import find_files
     from tracekit.reports.perfetto import check_trace
-    from tracekit.safety import sanitize
 
     for path in args.traces:
         if not path.is_dir():
@@ -141,7 +141,7 @@ def _save(args: argparse.Namespace) -> int:
 
         print(envelope("open", [str(path) for path in args.traces], study.findings, saved=str(args.save)))
     elif not args.quiet:
-        print(f"saved: {args.save}", file=sys.stderr)
+        print(sanitize(f"saved: {args.save}", None), file=sys.stderr)
     return EXIT_OK
 
 

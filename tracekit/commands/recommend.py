@@ -37,10 +37,9 @@ def run(args: argparse.Namespace) -> int:
         said = inputs.facts(study, question)
         print(envelope("recommend", [str(path) for path in args.paths], study.findings, **said))
         return EXIT_OK
-    from rich.console import Console
-
     from tracekit.analyze.recommend import answer
+    from tracekit.reports.text_table import plain_console
     from tracekit.reports.your_data import print_recommendation
 
-    print_recommendation(study, answer(study, question), Console(highlight=False))
+    print_recommendation(study, answer(study, question), plain_console())
     return EXIT_OK

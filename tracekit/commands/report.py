@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracekit.errors import EXIT_OK, UsageError
+from tracekit.safety import sanitize
 
 from . import asking, inputs, reading
 
@@ -65,11 +66,10 @@ def run(args: argparse.Namespace) -> int:
         tables = study_tables(study, asked)
         print(envelope("report", [str(p) for p in paths], study.findings, tables=tables, **more))
         return EXIT_OK
-    from rich.console import Console
-
     from tracekit.reports.terminal import print_report
+    from tracekit.reports.text_table import plain_console
 
-    console = Console(highlight=False)
+    console = plain_console()
     if not args.quiet:
         print_report(study, console, asked)
         if analyses:
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
             console.print(*hta.blocks(analyses), sep="\n")
     if html:
-        console.print(f"HTML report: {_write_html(study, html, asked, analyses)}", markup=False, soft_wrap=True)
+        console.print(sanitize(f"HTML report: {_write_html(study, html, asked, analyses)}", None), soft_wrap=True)
     return EXIT_OK
 
 
