@@ -165,6 +165,8 @@ def _varies(field: str, series: Iterable[Identity]) -> bool:
 def _shown(field: str, value: Any) -> str:
     if field == "batch":
         return f"batch {value}"
+    if field == "mode":
+        return "" if value == "inference" else str(value)  # what is not said to be anything else
     if field in ("checkpointing", "pretrained"):
         return field if value else f"no {field}"
     if field == "threads":

@@ -170,7 +170,13 @@ def _log_axes(
         "length:Q",
         title=f"input length ({unit})",
         scale=alt.Scale(type="log", base=2, nice=False, padding=markers.EDGE),
-        axis=alt.Axis(values=lengths if len(lengths) <= 12 else alt.Undefined, labelExpr=NUMBER, grid=False),
+        axis=alt.Axis(
+            values=lengths if len(lengths) <= 12 else alt.Undefined,
+            labelExpr=NUMBER,
+            labelOverlap="greedy",
+            labelSeparation=6,
+            grid=False,
+        ),
     )
     shown = [number for column in ("value", "low", "high") if column in rows.columns for number in rows[column]]
     shared: dict[str, Any] = {

@@ -161,14 +161,17 @@ def generally(tipping: pl.DataFrame, composition: pl.DataFrame, above: pl.DataFr
 
 
 def _against_lengths(above: pl.DataFrame | None) -> list[str]:
+    """How many of the user's inputs are longer than a tipping point, of those pairs that have one."""
     if above is None or not above.height:
         return []
-    shares = above["share"].drop_nulls()
-    if not shares.len():
+    crossing = above.filter((pl.col("verdict") == "from") & pl.col("share").is_not_null())
+    if not crossing.height:
         return ["No tipping point to hold the dataset's lengths against: none of the pairs has one."]
-    low, high = float(shares.min()), float(shares.max())  # type: ignore[arg-type]
-    resolved = f"{shares.len()} of {above.height} resolved"
-    return [f"Of the dataset's inputs {_span([low, high])} are longer than the tipping points ({resolved})."]
+    told = [
+        f"by {metric} {_span(rows['share'].to_list())} (in {rows.height} of {above.filter(metric=metric).height} pairs)"
+        for (metric,), rows in crossing.group_by("metric", maintain_order=True)
+    ]
+    return [f"Of the dataset's inputs so many are longer than a tipping point: {', '.join(told)}."]
 
 
 def _by_metric(tipping: pl.DataFrame) -> list[str]:

@@ -91,8 +91,8 @@ def test_labels_name_only_what_varies() -> None:
     assert named(make(overrides={}), make(overrides={"a": 1})) == ["bert (no overrides)", "bert (a=1)"]
     assert named(make("vit", overrides={"a": 1}), make("swin", overrides={"b": 2})) == ["vit", "swin"]
     training = [make(mode="training", optimizer=name) for name in ("adamw", "sgd")]
-    assert named(make(), training[0]) == ["bert (inference)", "bert (training)"]
-    assert named(make(), *training) == ["bert (inference)", "bert (training, adamw)", "bert (training, sgd)"]
+    assert named(make(), training[0]) == ["bert", "bert (training)"]
+    assert named(make(), *training) == ["bert", "bert (training, adamw)", "bert (training, sgd)"]
     assert len(set(named(make(architecture="x"), make(architecture="y")))) == 2
 
 

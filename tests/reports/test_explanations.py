@@ -132,9 +132,15 @@ def test_the_three_findings_have_numbers() -> None:
     ]
     parts = [("attention", 128.0, 0.25), ("ffn", 128.0, 0.75), ("attention", 4096.0, 0.6), ("ffn", 4096.0, 0.4)]
     made = [{"series": "x", "component": c, "length": n, "share": share} for c, n, share in parts]
-    above = pl.DataFrame({"share": [0.02, 0.4, None]})
+    above = pl.DataFrame(
+        {
+            "metric": ["latency", "latency", "latency", "memory"],
+            "verdict": ["from", "from", "never", "always"],
+            "share": [0.02, 0.4, 0.0, 1.0],
+        }
+    )
     assert generally(table(TIPPING, *rows), table(COMPOSITION, *made), above) == [
-        "Of the dataset's inputs 2.0% to 40.0% are longer than the tipping points (2 of 3 resolved).",
+        "Of the dataset's inputs so many are longer than a tipping point: by latency 2.0% to 40.0% (in 2 of 3 pairs).",
         (
             "Tipping points depend on metric and modality: over tokens, by latency from 1,245 to 3,332 on in 2 of 2, by memory "
             "1 never; over seconds, by latency from 7.2 on in 1 of 1, by memory 1 not resolved."
