@@ -63,6 +63,8 @@ def render(study: Study | Trace, asked: Asked = NOTHING, analyses: Mapping[str, 
     above = shares(found, tipping) if found else None
     curves = page_data.curves(study, tipping, (found.unit, marks(found.question.dataset)) if found else None)
     operators = page_data.operator_rows(page_data.clean(study.operators()))
+    shaped = page_data.by_shape(study.longest().operators(by=("shapes",)))
+    shapes = page_data.operator_rows(page_data.clean(shaped), page_data.SHAPES)
     scripts = [static(name) for name in _SCRIPTS]
     style = static("report.css") + _chip_style()
     sections = _sections(study, asked, analyses)
@@ -78,7 +80,7 @@ def render(study: Study | Trace, asked: Asked = NOTHING, analyses: Mapping[str, 
         "data": Markup(
             json_block(
                 page_data.embedded(
-                    curves, [one for part in sections.values() for one in part], bars, operators, components
+                    curves, [one for part in sections.values() for one in part], bars, operators, shapes, components
                 )
             )
         ),

@@ -22,6 +22,7 @@ from .input_marks import Marks, said_of
 from .marks import clause, legend, marked
 
 OPERATORS = 40  # rows of the operator table per curve, length and kind; the others are one row, so that sums stay true
+SHAPES = 25  # the same of operators by input shapes, which are there at the greatest length of each curve
 MISSING = "-"
 _BARS = ("series", "length", "length_text", "label", "order", "time", "rate", "share")
 _SUMS = ("calls", "self_ns", "total_ns", "device_ns", "share")
@@ -157,8 +158,14 @@ def breakdown_tables(rows: pl.DataFrame) -> list[dict[str, Any]]:
     return tables
 
 
-def operator_rows(table: pl.DataFrame) -> pl.DataFrame:
-    """The first `OPERATORS` rows of each curve, length and kind, and one row `rest` for what is left of each.
+def by_shape(table: pl.DataFrame) -> pl.DataFrame:
+    """`study.operators(by=("shapes",))` with the shapes, where they were recorded, beside the name."""
+    told = pl.when(pl.col("shapes").fill_null("") != "").then(pl.format("{} {}", "name", "shapes"))
+    return table.with_columns(name=told.otherwise("name"))
+
+
+def operator_rows(table: pl.DataFrame, most: int = OPERATORS) -> pl.DataFrame:
+    """The first `most` rows of each curve, length and kind, and one row `rest` for what is left of each.
 
     `table` is `study.operators()`. Columns: series, pick (the length as text), name, kind, component, calls, self_ns,
     total_ns, device_ns, share, rest (how many rows this one sums up; 0 for an operator).
@@ -166,9 +173,9 @@ def operator_rows(table: pl.DataFrame) -> pl.DataFrame:
     keys = ["series", "length", "kind"]
     table = table.with_columns(pl.col("kind").cast(pl.String))
     ranked = table.with_columns(rank=pl.int_range(pl.len()).over(keys))
-    shown = ranked.filter(pl.col("rank") < OPERATORS).with_columns(rest=pl.lit(0, pl.UInt32))
+    shown = ranked.filter(pl.col("rank") < most).with_columns(rest=pl.lit(0, pl.UInt32))
     rest = (
-        ranked.filter(pl.col("rank") >= OPERATORS)
+        ranked.filter(pl.col("rank") >= most)
         .group_by(keys, maintain_order=True)
         .agg(pl.col(_SUMS).sum(), rest=pl.len())
         .with_columns(name=pl.lit(""), component=pl.lit(""))
@@ -183,6 +190,7 @@ def embedded(
     sections: Sequence[Section],
     bars: pl.DataFrame,
     operators: pl.DataFrame,
+    shapes: pl.DataFrame,
     components: pl.DataFrame,
 ) -> dict[str, Any]:
     """What the script reads: the specifications, and every table once, column by column."""
@@ -207,6 +215,7 @@ def embedded(
         "components": {"specs": specs, "table": table.to_dict(as_series=False)},
         "series": series.to_dict(as_series=False),
         "operators": operators.to_dict(as_series=False),
+        "shapes": shapes.to_dict(as_series=False),
         "steps": steps.select("series", "steps", "beside", pick=_pick()).to_dict(as_series=False),
         "labels": list(PALETTE),
     }

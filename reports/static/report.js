@@ -16,6 +16,7 @@
   };
   const bars = rows(data.components.table);
   const operators = rows(data.operators);
+  const shapes = rows(data.shapes); // the same by input shapes, at the greatest length of each curve
   const steps = rows(data.steps);
   const curves = new Map(rows(data.series).map((row) => [row.series, row])); // unit, and the number of its specs
   const WHOLE_TRACE = "whole trace";
@@ -25,7 +26,7 @@
 
   const state = {series: "", length: "", unit: "time", kind: "operator", sort: "self_ns", filter: "", theme: "", up: false, all: false};
   const WORDS = {
-    unit: every("[data-unit]").map((button) => button.dataset.unit), kind: ["operator", "all"],
+    unit: every("[data-unit]").map((button) => button.dataset.unit), kind: ["operator", "shape", "all"],
     theme: ["", "light", "dark"], sort: every("th[data-column]").map((th) => th.dataset.column),
   };
   const recall = () => {
@@ -189,7 +190,7 @@
   };
 
   const fillOperators = () => {
-    const all = operators.filter((row) => row.series === state.series && row.pick === state.length);
+    const all = (state.kind === "shape" ? shapes : operators).filter((row) => row.series === state.series && row.pick === state.length);
     const wanted = state.filter.toLowerCase();
     const found = (state.kind === "all" ? [...all] : folded(all))
       .filter((row) => !wanted || `${row.name} ${row.component} ${row.kind}`.toLowerCase().includes(wanted));
@@ -220,7 +221,9 @@
     const point = steps.find((row) => row.series === state.series && row.pick === state.length);
     const count = point ? point.steps : 0;
     const beside = count && point.beside ? ` and what ran beside ${count === 1 ? "it" : "them"}` : "";
-    $("scope").textContent = count
+    const shaped = state.kind !== "shape" || shapes.some((row) => row.series === state.series && row.pick === state.length);
+    $("scope").textContent = !shaped ? "Input shapes are here for the greatest length of each curve."
+      : count
       ? `Summed over ${count === 1 ? "one profiled step" : `${count} profiled steps`}${beside}.` : "Summed over the whole trace.";
   };
   const show = () => {

@@ -66,6 +66,19 @@ def test_rows_that_are_left_out_are_summed(tmp_path: Path, store_point: Store) -
     assert rows["share"].sum() == pytest.approx(1.0)
 
 
+def test_shapes_are_those_of_the_greatest_length_and_sum_to_it(tmp_path: Path, store_point: Store) -> None:
+    for model in ("bert", "longformer"):
+        for length in (128, 512):
+            store_point(tmp_path, model, length, 10.0, [f"aten::op{n}" for n in range(60)])
+    data = embedded(render(load_study([tmp_path])))
+    shapes, whole = pl.DataFrame(data["shapes"]), pl.DataFrame(data["operators"])
+    sums = shapes.group_by("series", "pick").agg(pl.col("self_ns").sum())
+    assert sums.height == sums["series"].n_unique() == whole["series"].n_unique()
+    both = sums.join(whole.group_by("series", "pick").agg(pl.col("self_ns").sum()), on=["series", "pick"])
+    assert both["self_ns"].to_list() == both["self_ns_right"].to_list()
+    assert both.height == sums.height
+
+
 def said_by(study: Study) -> str:
     return " ".join(Parsed(render(study)).text.split())
 
