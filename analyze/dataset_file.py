@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
 from tracekit.errors import MissingExtraError, UsageError
 from tracekit.points import open_text
@@ -251,7 +252,7 @@ class _Reader:
         options["has_header"] = not all(map(_is_number, head.split(options["separator"])))
         schema = pl.scan_csv(self.path, infer_schema_length=1000, **options).collect_schema()
         measure = self._choose({name: _kind_of_dtype(dtype) for name, dtype in schema.items()})
-        column = pl.scan_csv(self.path, infer_schema=False, **options).select(value=pl.col(str(self.field)))
+        column = pl.scan_csv(self.path, infer_schema=False, **options).select(value=cs.by_name(str(self.field)))
         if self.kind == _NUMBER:
             cast = pl.col("value").str.strip_chars().cast(pl.Float64, strict=False)
             bad = column.with_row_index("row").filter(pl.col("value").is_not_null() & cast.is_null()).head(1).collect()
@@ -266,7 +267,7 @@ class _Reader:
     def _parquet(self) -> pl.DataFrame:
         frame = pl.scan_parquet(self.path, glob=False)
         measure = self._choose({name: _kind_of_dtype(dtype) for name, dtype in frame.collect_schema().items()})
-        column = pl.col(str(self.field))
+        column = cs.by_name(str(self.field)).as_expr()  # a name, never a pattern
         if self.kind == _LIST:
             dtype = frame.collect_schema()[str(self.field)]
             column = column.list.len() if isinstance(dtype, pl.List) else column.arr.len()

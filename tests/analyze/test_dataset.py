@@ -49,6 +49,8 @@ def lines(*values: Any) -> str:
         ("a.json", lines(*ROWS), {}, [(2, 1), (5, 2)]),
         ("a.csv", "id,n\na,5\nb,2\nc,\n", {}, [(2, 1), (5, 1)]),
         ("a.csv", "id;n\na;5\n", {}, [(5, 1)]),
+        ("a.csv", "n,^n.*$\n5,7\n", {"field": "^n.*$"}, [(7, 1)]),  # a name, not a pattern
+        ("a.csv", "n,*\n5,7\n", {"field": "*"}, [(7, 1)]),
         ("a.csv", "5\n2\n5\n", {}, [(2, 1), (5, 2)]),
         ("a.csv", 'id,text\na,"x, y\nz"\n', {"field": "text", "tokenizer": "words"}, [(3, 1)]),
         ("a.tsv", "id\ttext\n1\ta b\n2\tc\n", {"field": "text"}, [(1, 1), (2, 1)]),
