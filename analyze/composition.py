@@ -65,7 +65,7 @@ def composition(steps: pl.DataFrame, latency: pl.DataFrame) -> pl.DataFrame:
 def step_costs(steps: pl.DataFrame) -> pl.DataFrame:
     """`study.component_steps()` by label: series, length, component, label, measured_on, steps, step, cost_ns.
 
-    Steps are numbered over all traces of a point; `steps` is how many there are.
+    Steps of one number in several traces of a point are one; `steps` is how many numbers there are.
     """
     device = (pl.col("device_ns").sum() > 0).over(_POINT)
     return (

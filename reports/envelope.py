@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _REPORTED = (
     *("tipping_points", "reasons", "shifts", "overtakes", "latency", "first_token", "throughput", "peak_memory"),
-    *("doubts", "scaling", "memory_limits", "predictions", "composition", "components", "operators", "devices"),
+    *(
+        "doubts",
+        "scaling",
+        "memory_limits",
+        "predictions",
+        "composition",
+        "components",
+        "roofline",
+        "operators",
+        "devices",
+    ),
     *("device_launches", "failures"),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import os
 import xml.etree.ElementTree as ET
@@ -63,6 +64,19 @@ def files(hostile: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind in FORMATS:
         assert [one.name for one in write_tables(hostile, folder / kind, kind)] == list(TABLES)
     return folder
+
+
+def test_every_table_of_a_study_is_in_the_catalog() -> None:
+    for name, method in vars(Study).items():
+        if (
+            name.startswith("_")
+            or not inspect.isfunction(method)
+            or inspect.get_annotations(method)["return"] != "pl.DataFrame"
+        ):
+            continue
+        own = list(inspect.signature(method).parameters.values())[1:]
+        if all(parameter.default is not inspect.Parameter.empty for parameter in own):
+            assert name in TABLES
 
 
 def test_every_table_comes_back(made: dict[str, pl.DataFrame], files: Path) -> None:
