@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from tracekit.analyze.attribute import OUTSIDE, PHASES
+from tracekit.analyze.attribute import BACKWARD, OPTIMIZER, OUTSIDE, PHASES, RECOMPUTE
 from tracekit.analyze.composition import label
 from tracekit.components import PALETTE
 from tracekit.units import length_text
@@ -54,16 +54,30 @@ def by_phase(components: pl.DataFrame) -> pl.DataFrame:
     """
     inside = components.filter(pl.col("phase") != OUTSIDE)
     last = pl.col("length").is_null() | (pl.col("length") == pl.col("length").max().over("series"))
-    training = pl.col("phase").is_in(["backward", "recompute", "optimizer"]).any().over("series")
     order = {phase: number for number, phase in enumerate(PHASES)}
     return (
         inside.filter(last)
-        .filter(training)
+        .filter(trains())
         .group_by(*_KEYS, "phase", maintain_order=True)
         .agg(pl.col("host_ns").sum(), pl.col("device_ns").sum())
         .with_columns(fraction=pl.col("host_ns") / pl.col("host_ns").sum().over("series"))
         .sort(pl.col("phase").replace_strict(order, return_dtype=pl.Int64), maintain_order=True)
     )
+
+
+def trains() -> pl.Expr:
+    """Whether the curve of a row has more than the forward."""
+    return pl.col("phase").is_in([BACKWARD, RECOMPUTE, OPTIMIZER]).any().over("series")
+
+
+def host_time_by_phase(components: pl.DataFrame) -> pl.DataFrame:
+    """`host_time` of each phase alone, with a column `phase`, of those curves that have more than the forward.
+
+    `fraction` is of the phase. The values of all phases sum to the step.
+    """
+    training = components.filter(trains() & (pl.col("phase") != OUTSIDE))
+    alone = ((phase, training.filter(pl.col("phase") == phase)) for phase in PHASES)
+    return pl.concat(host_time(rows).with_columns(phase=pl.lit(phase)) for phase, rows in alone)
 
 
 def _labelled(rows: pl.DataFrame) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from markupsafe import Markup
 
 import tracekit
@@ -22,7 +23,7 @@ from tracekit.safety import atomic_write, sanitize
 
 from . import about, device_section, growth, heat, icicle, memory_section, page_data, phases, roofline
 from .asked import NOTHING, Asked
-from .breakdown import host_time
+from .breakdown import host_time, host_time_by_phase
 from .explanations import why
 from .figure import Section
 from .marks import marked
@@ -62,7 +63,11 @@ def render(study: Study | Trace, asked: Asked = NOTHING, analyses: Mapping[str, 
     found = answer(study, asked.dataset) if asked.dataset is not None else None
     above = shares(found, tipping) if found else None
     curves = page_data.curves(study, tipping, (found.unit, marks(found.question.dataset)) if found else None)
+    phased = host_time_by_phase(components)
     operators = page_data.operator_rows(page_data.clean(study.operators()))
+    if phased.height:
+        own = page_data.clean(study.operators(by=("phase",))).join(phased, on=["series", "phase"], how="semi")
+        operators = pl.concat([operators, page_data.operator_rows(own, page_data.SHAPES)])
     shaped = page_data.by_shape(study.longest().operators(by=("shapes",)))
     shapes = page_data.operator_rows(page_data.clean(shaped), page_data.SHAPES)
     scripts = [static(name) for name in _SCRIPTS]
@@ -80,7 +85,13 @@ def render(study: Study | Trace, asked: Asked = NOTHING, analyses: Mapping[str, 
         "data": Markup(
             json_block(
                 page_data.embedded(
-                    curves, [one for part in sections.values() for one in part], bars, operators, shapes, components
+                    curves,
+                    [one for part in sections.values() for one in part],
+                    bars,
+                    phased,
+                    operators,
+                    shapes,
+                    components,
                 )
             )
         ),

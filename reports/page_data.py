@@ -24,7 +24,8 @@ from .marks import clause, legend, marked
 OPERATORS = 40  # rows of the operator table per curve, length and kind; the others are one row, so that sums stay true
 SHAPES = 25  # the same of operators by input shapes, which are there at the greatest length of each curve
 MISSING = "-"
-_BARS = ("series", "length", "length_text", "label", "order", "time", "rate", "share")
+ALL_PHASES = ""  # of bars and operators that no phase is told apart of
+_BARS = ("series", "length", "length_text", "label", "order", "time", "rate", "share", "phase")
 _SUMS = ("calls", "self_ns", "total_ns", "device_ns", "share")
 
 
@@ -165,12 +166,14 @@ def by_shape(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def operator_rows(table: pl.DataFrame, most: int = OPERATORS) -> pl.DataFrame:
-    """The first `most` rows of each curve, length and kind, and one row `rest` for what is left of each.
+    """The first `most` rows of each curve, length, phase and kind, and one row `rest` for what is left of each.
 
-    `table` is `study.operators()`. Columns: series, pick (the length as text), name, kind, component, calls, self_ns,
-    total_ns, device_ns, share, rest (how many rows this one sums up; 0 for an operator).
+    `table` is `study.operators()`, or that by phase. Columns: series, pick (the length as text), phase, name, kind,
+    component, calls, self_ns, total_ns, device_ns, share, rest (how many rows this one sums up; 0 for an operator).
     """
-    keys = ["series", "length", "kind"]
+    keys = ["series", "length", "phase", "kind"]
+    if "phase" not in table.columns:
+        table = table.with_columns(phase=pl.lit(ALL_PHASES))
     table = table.with_columns(pl.col("kind").cast(pl.String))
     ranked = table.with_columns(rank=pl.int_range(pl.len()).over(keys))
     shown = ranked.filter(pl.col("rank") < most).with_columns(rest=pl.lit(0, pl.UInt32))
@@ -180,7 +183,7 @@ def operator_rows(table: pl.DataFrame, most: int = OPERATORS) -> pl.DataFrame:
         .agg(pl.col(_SUMS).sum(), rest=pl.len())
         .with_columns(name=pl.lit(""), component=pl.lit(""))
     )
-    columns = ["series", "length", "name", "kind", "component", *_SUMS, "rest"]
+    columns = ["series", "length", "phase", "name", "kind", "component", *_SUMS, "rest"]
     both = pl.concat([shown.select(columns), rest.select(columns)])
     return both.with_columns(pl.col("name").map_elements(sanitize, return_dtype=pl.String), pick=_pick()).drop("length")
 
@@ -189,11 +192,15 @@ def embedded(
     found: Sequence[dict[str, Any]],
     sections: Sequence[Section],
     bars: pl.DataFrame,
+    phased: pl.DataFrame,
     operators: pl.DataFrame,
     shapes: pl.DataFrame,
     components: pl.DataFrame,
 ) -> dict[str, Any]:
-    """What the script reads: the specifications, and every table once, column by column."""
+    """What the script reads: the specifications, and every table once, column by column.
+
+    bars, phased: see `breakdown.host_time` and `host_time_by_phase`.
+    """
     # Curves of one unit share their scales. A unit is foreign text: the script finds its charts by number.
     units = list(dict.fromkeys(bars["length_unit"].fill_null("")))
     groups = [bars.filter(pl.col("length_unit").fill_null("") == unit) for unit in units]
@@ -201,7 +208,8 @@ def embedded(
         {show: charts.component_template(group, show, "bars").to_dict() for show in get_args(charts.Show)}
         for group in groups
     ]
-    table = charts.component_values(bars).select(*_BARS, pick=_pick())
+    every = pl.concat([bars.with_columns(phase=pl.lit(ALL_PHASES)), phased.select(*bars.columns, "phase")])
+    table = charts.component_values(every).select(*_BARS, pick=_pick())
     series = bars.group_by("series", maintain_order=True).agg(unit=pl.col("length_unit").first().fill_null(""))
     series = series.with_columns(
         pl.col("unit").map_elements(sanitize, return_dtype=pl.String),

@@ -11,18 +11,17 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from tracekit.analyze.attribute import BACKWARD, OPTIMIZER, OUTSIDE, PHASES, RECOMPUTE
+from tracekit.analyze.attribute import OUTSIDE, PHASES
 from tracekit.analyze.composition import label
 from tracekit.analyze.study import Study
 from tracekit.components import PALETTE
 from tracekit.units import duration, length_text, percent
 
 from . import charts, page_data, stacks
-from .breakdown import ONE_STEP, WHOLE_TRACE
+from .breakdown import ONE_STEP, WHOLE_TRACE, trains
 from .figure import Figure, Section
 
 MISSING = "-"
-_TRAINING = (RECOMPUTE, BACKWARD, OPTIMIZER)
 _POINT = ("series", "length")
 _LEAST = 0.005  # of a step, below which a phase has no place of its own in a chart
 
@@ -69,7 +68,7 @@ def phase_costs(components: pl.DataFrame) -> pl.DataFrame:
             label=label(),
         )
         .filter(pl.col("phase") != OUTSIDE)
-        .filter(pl.col("phase").is_in(_TRAINING).any().over("series"))
+        .filter(trains())
         .group_by(*_POINT, "length_unit", "length_text", "phase", "label", "measured_on", maintain_order=True)
         .agg(pl.col("value_ns").sum())
         .filter(pl.col("value_ns") > 0)

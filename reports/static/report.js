@@ -24,14 +24,14 @@
 
   // -- what is chosen: one state, kept in the address
 
-  const state = {series: "", length: "", unit: "time", kind: "operator", sort: "self_ns", filter: "", theme: "", up: false, all: false};
+  const state = {series: "", length: "", phase: "", unit: "time", kind: "operator", sort: "self_ns", filter: "", theme: "", up: false, all: false};
   const WORDS = {
     unit: every("[data-unit]").map((button) => button.dataset.unit), kind: ["operator", "shape", "all"],
     theme: ["", "light", "dark"], sort: every("th[data-column]").map((th) => th.dataset.column),
   };
   const recall = () => {
     const words = new URLSearchParams(location.hash.slice(1));
-    for (const key of ["series", "length", "filter"]) if (words.has(key)) state[key] = words.get(key);
+    for (const key of ["series", "length", "phase", "filter"]) if (words.has(key)) state[key] = words.get(key);
     for (const [key, allowed] of Object.entries(WORDS)) if (allowed.includes(words.get(key))) state[key] = words.get(key);
     for (const key of ["up", "all"]) state[key] = words.get(key) === "1";
   };
@@ -114,9 +114,14 @@
       draw(element, spec, spec.datasets);
     }
   };
+  // The phases of a curve, "" (all of them) first; a curve without the chosen one shows all.
+  const phasesOf = (series) => distinct(bars.filter((row) => row.series === series).map((row) => row.phase));
+  const phaseOf = (series) => (phasesOf(series).includes(state.phase) ? state.phase : "");
   const drawComponents = () => {
+    $("of-phase").textContent = bars.some((row) => row.phase && row.phase === state.phase) ? `in ${state.phase}, of the curves that have it` : "";
     for (const element of every("[data-series]")) {
-      const own = bars.filter((row) => row.series === element.dataset.series);
+      const phase = phaseOf(element.dataset.series);
+      const own = bars.filter((row) => row.series === element.dataset.series && row.phase === phase);
       const specs = data.components.specs[curves.get(element.dataset.series).group];
       if (own.every((row) => row[state.unit] === null)) clear(element, "This trace does not tell its length.");
       else draw(element, specs[state.unit], {bars: own.map((row) => ({...row}))});
@@ -190,7 +195,9 @@
   };
 
   const fillOperators = () => {
-    const all = (state.kind === "shape" ? shapes : operators).filter((row) => row.series === state.series && row.pick === state.length);
+    const shaped = state.kind === "shape";
+    const all = (shaped ? shapes : operators).filter((row) =>
+      row.series === state.series && row.pick === state.length && (shaped || row.phase === phaseOf(state.series)));
     const wanted = state.filter.toLowerCase();
     const found = (state.kind === "all" ? [...all] : folded(all))
       .filter((row) => !wanted || `${row.name} ${row.component} ${row.kind}`.toLowerCase().includes(wanted));
@@ -211,13 +218,14 @@
   // -- the page
 
   const choices = (select, values, chosen) => {
-    select.replaceChildren(...values.map((value) => new Option(value, value, false, value === chosen)));
+    select.replaceChildren(...values.map((value) => new Option(value || "all", value, false, value === chosen)));
     select.parentElement.hidden = values.length < 2;
   };
   const describe = () => {
     const curve = curves.get(state.series);
     const whole = state.length === WHOLE_TRACE;
-    $("chosen").textContent = `of ${state.series}${whole ? "" : ` at ${state.length} ${curve ? curve.unit : ""}`}`;
+    const phase = state.kind === "shape" ? "" : phaseOf(state.series);
+    $("chosen").textContent = `of ${state.series}${whole ? "" : ` at ${state.length} ${curve ? curve.unit : ""}`}${phase && `, ${phase}`}`;
     const point = steps.find((row) => row.series === state.series && row.pick === state.length);
     const count = point ? point.steps : 0;
     const beside = count && point.beside ? ` and what ran beside ${count === 1 ? "it" : "them"}` : "";
@@ -233,6 +241,7 @@
     if (!lengths.includes(state.length)) state.length = lengths[lengths.length - 1] || "";
     choices($("series"), series, state.series);
     choices($("length"), lengths, state.length);
+    choices($("phase"), phasesOf(state.series), phaseOf(state.series));
     $("kind").value = state.kind;
     if ($("filter").value !== state.filter) $("filter").value = state.filter;
     if (state.theme) document.documentElement.dataset.theme = state.theme;
@@ -243,6 +252,7 @@
 
   $("series").addEventListener("change", (event) => choose({series: event.target.value}));
   $("length").addEventListener("change", (event) => choose({length: event.target.value}));
+  $("phase").addEventListener("change", (event) => { choose({phase: event.target.value}); drawComponents(); });
   $("kind").addEventListener("change", (event) => choose({kind: event.target.value}));
   $("filter").addEventListener("input", (event) => choose({filter: event.target.value}));
   $("all").addEventListener("click", () => choose({all: !state.all}));

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
+from tests.pages import embedded
 from tracekit import points
 from tracekit.analyze.load import load_study
 from tracekit.analyze.study import Study
 from tracekit.points import Identity, Point, Sample
 from tracekit.reports import page_data, phases
 from tracekit.reports.figure import Figure
+from tracekit.reports.html import render, write_html
 from tracekit.units import duration
 
 Store = Callable[..., Path]
@@ -49,6 +52,44 @@ def figures(study: Study) -> list[Figure]:
 def test_inference_has_no_section(tmp_path: Path, store_point: Store) -> None:
     store_point(tmp_path, "bert", 128, 5.0)
     assert phases.section(load_study([tmp_path])) is None
+
+
+def test_bars_and_operators_of_a_phase_sum_to_all_of_them(tmp_path: Path, store_point: Store) -> None:
+    store_point(tmp_path, "vit", 64, 5.0)
+    training(tmp_path, "bert", 64)
+    data = embedded(render(load_study([tmp_path])))
+    bars = pl.DataFrame(data["components"]["table"])
+    assert set(bars.filter(series="vit")["phase"]) == {""}
+    bert = bars.filter(pl.col("series").str.starts_with("bert"))
+    sums = dict(bert.group_by("phase").agg(pl.col("time").sum()).iter_rows())
+    assert sums == pytest.approx({"": 1.0, "forward": 0.5, "backward": 0.4, "optimizer": 0.098, "other": 0.002})
+    operators = pl.DataFrame(data["operators"]).filter(pl.col("series").str.starts_with("bert"))
+    whole = operators.filter(phase="")["self_ns"].sum()
+    assert whole == operators.filter(pl.col("phase") != "")["self_ns"].sum() == 10**6
+
+
+@pytest.mark.browser
+def test_a_phase_is_chosen_for_bars_and_operators_alike(browser: Any, tmp_path: Path, store_point: Store) -> None:
+    store_point(tmp_path, "vit", 64, 5.0)
+    training(tmp_path, "bert", 64)
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(f"{write_html(load_study([tmp_path]), tmp_path / 'r.html').as_uri()}#series=vit")
+    page.locator("[data-series] svg.marks").last.wait_for()
+    assert not page.is_visible("#phase")  # of inference there is but one
+    page.select_option("#series", "bert (training)")
+    page.select_option("#phase", "backward")
+    assert page.inner_text("#chosen").endswith("at 64 tokens, backward")
+    assert "40.0%" in page.inner_text("#operator-table tfoot")
+    bars = "document.querySelectorAll(`[data-series^=bert] .mark-rect path[aria-label*='component: ${name}']`).length"
+    drawn = f"() => ['attention', 'ffn'].map(name => {bars}).join() === '1,0'"  # the ffn has no backward here
+    page.wait_for_function(drawn)
+    assert page.inner_text("#of-phase") == "in backward, of the curves that have it"
+    page.reload()
+    assert page.input_value("#phase") == "backward"
+    assert said == []
+    page.close()
 
 
 def test_phases_sum_to_the_step_and_inference_is_left_out(tmp_path: Path, store_point: Store) -> None:
