@@ -163,11 +163,15 @@ def test_nothing_on_the_page_is_unseen(made: Made) -> None:
 
 def test_embedded_numbers_are_the_tables(made: Made) -> None:
     data = embedded(made.text)
-    operators = pl.DataFrame(data["operators"])
+    every = pl.DataFrame(data["operators"])
+    operators = every.filter(phase="")
     table = made.study.operators()
     for column in ("self_ns", "calls", "total_ns", "device_ns"):
         assert operators[column].sum() == table[column].sum()
-    bars = pl.DataFrame(data["components"]["table"])
+    trained = pl.col("phase").is_in(["backward", "recompute", "optimizer"]).any().over("series")
+    phases = made.study.operators(by=("phase",)).filter(trained & (pl.col("phase") != "outside"))
+    assert 0 < phases["self_ns"].sum() == every.filter(pl.col("phase") != "")["self_ns"].sum()
+    bars = pl.DataFrame(data["components"]["table"]).filter(phase="")
     of_points = bars.filter(pl.col("length").is_not_null())
     assert of_points["time"].sum() == pytest.approx(float(made.study.steps()["dur_ns"].sum()) / 1e6)
     assert (of_points["rate"] * of_points["length"] / 1e3).to_list() == pytest.approx(of_points["time"].to_list())
