@@ -86,12 +86,16 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """The fixed work timed once a round: its drift is the machine's, not the model's. Its sizes: `CALIBRATION_*`."""
+    """The fixed work timed once a round: its drift is the machine's, not the model's. Its sizes: `CALIBRATION_*`.
+
+    Both times are of one product and one copy, the mean of `series` in a row.
+    """
 
     round: int
     unix_s: float
     matmul_ns: int
     copy_ns: int
+    series: int = 1
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
