@@ -16,6 +16,7 @@ _OF_HEADER = (  # of traces collected elsewhere
     *("record_shapes", "with_stack", "profile_memory", "with_flops", "with_modules"),
 )
 _ABSENT = "not told"
+_MOST = 3  # values of one side
 
 
 def differences(base: Sequence[Capture], new: Sequence[Capture]) -> list[tuple[str, str, str]]:
@@ -83,4 +84,5 @@ def _of_header(one: Capture) -> Iterator[tuple[str, Any]]:
 
 
 def _told(values: dict[str, None]) -> str:
-    return ", ".join(values) or _ABSENT
+    more = len(values) - _MOST
+    return ", ".join([*list(values)[:_MOST], *([f"{more} more"] if more > 0 else [])]) or _ABSENT

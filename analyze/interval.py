@@ -37,7 +37,8 @@ class Change:
 
     `ratio` and its 95% interval `lo` to `hi` are free of the machine's drift where `paced`; `drift` is then by what
     factor the fixed work took longer beside the new captures. `repeats`: what the interval comes from, "processes"
-    (several on both sides), "rounds" (one on a side: by how much processes differ is assumed) or "exact" (a count).
+    (several on both sides), "rounds" (one on a side: by how much processes differ is assumed), "turns" (one on each,
+    and the two took turns, so that drift hit both alike) or "exact" (a count).
     """
 
     base: float
@@ -58,17 +59,16 @@ def change(metric: Metric, base: Sequence[Reading], new: Sequence[Reading], alik
     series = {reading.series for reading in (*base, *new)}
     paced = alike and len(series) == 1 and all(reading.paced for reading in (*base, *new))
     ours, theirs = _medians(base, paced), _medians(new, paced)
-    few = min(len(ours), len(theirs)) < 2
+    turns = _turns(base, new) if alike else np.array([])
     if metric.exact:
-        estimate, half = _exact(ours, theirs)
-        repeats = "exact"
-    elif few:
-        estimate, half = _of_rounds(base, new, ours, theirs, paced)
-        repeats = "rounds"
+        repeats, (estimate, half) = "exact", _exact(ours, theirs)
+    elif min(len(ours), len(theirs)) > 1:
+        repeats, (estimate, half) = "processes", difference(ours, theirs)
+    elif len(turns) > 1:
+        repeats, paced, (estimate, half) = "turns", False, _of_turns(turns)
     else:
-        estimate, half = difference(ours, theirs)
-        repeats = "processes"
-    if few or not paced:  # else other work on the machine slowed the fixed work too, and what is left is in the scatter
+        repeats, (estimate, half) = "rounds", _of_rounds(base, new, ours, theirs, paced)
+    if repeats == "rounds" or not paced:  # else other work slowed the fixed work too, and what is left is scatter
         half = math.hypot(half, *(1.96 * statistics.median(reading.doubt for reading in side) for side in (base, new)))
     return Change(
         statistics.median(reading.cost for reading in base),
@@ -112,6 +112,20 @@ def _exact(base: Floats, new: Floats) -> tuple[float, float]:
     """A count does not scatter; where captures of one side differ, so much is not known."""
     estimate = float(np.median(new) - np.median(base))
     return estimate, float(np.ptp(base) + np.ptp(new)) / 2
+
+
+def _turns(base: Sequence[Reading], new: Sequence[Reading]) -> Floats:
+    """The log ratio of each round in which one capture of either side took its turn."""
+    if len(base) != 1 or len(new) != 1:
+        return np.array([])
+    ours = dict(zip(base[0].turns, base[0].rounds, strict=False))
+    theirs = dict(zip(new[0].turns, new[0].rounds, strict=False))
+    return np.array([theirs[turn] - log for turn, log in ours.items() if turn[0] and turn in theirs])
+
+
+def _of_turns(turns: Floats) -> tuple[float, float]:
+    inside = math.pi / 2 * float(np.var(turns, ddof=1)) / len(turns)
+    return float(np.median(turns)), 1.96 * math.sqrt(inside + 2 * PROCESS_SPREAD**2)
 
 
 def _of_rounds(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from .shares import RECORDED
 
+_INPUTS = 2  # how many of them are told
 SAME_CALLS = 0.005  # of a call a step: means over steps are fractions
 
 
@@ -53,5 +55,22 @@ def _moved(table: pl.DataFrame, column: str) -> str:
     if not fewer.height or not more.height:
         return ""
     others = max(fewer.height, more.height) - 1
-    text = f"{fewer[column][0] or 'not recorded'} -> {more[column][0] or 'not recorded'}"
+    text = _difference(fewer[column][0], more[column][0])
     return f"{text} and {others} more" if others else text
+
+
+def _difference(old: str, new: str) -> str:
+    """`old -> new` of those inputs that differ: `[128,768] -> [512,768]`."""
+    try:
+        before, after = json.loads(old or "null"), json.loads(new or "null")
+    except ValueError:
+        before, after = None, None
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = [(b, a) for b, a in zip(before, after, strict=True) if b != a]
+        shown = dict.fromkeys(f"{_compact(b)} -> {_compact(a)}" for b, a in pairs)
+        return ", ".join(list(shown)[:_INPUTS])
+    return f"{old or 'not recorded'} -> {new or 'not recorded'}"
+
+
+def _compact(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -25,13 +25,15 @@ from .matching import Capture
 class Reading:
     """A metric of one capture.
 
-    `cost` as measured; `rounds`: logs of it, one for each round, step or trial; `paced`: the same over the time of the
-    fixed work of the same round, where it was timed; `pace_ns`: that time, a median; `doubt`: by what log ratio the
-    cost may be off beyond its scatter; `series`: how the fixed work was timed (see `points.Calibration`).
+    `cost` as measured; `rounds`: logs of it, one for each round, step or trial; `turns`: which rounds these were, by
+    sweep and number, where models may have taken turns; `paced`: the same over the time of the fixed work of the same
+    round, where a series of it was timed; `pace_ns`: that time, a median; `series`: how long a series (see
+    `points.Calibration`); `doubt`: by what log ratio the cost may be off beyond its scatter.
     """
 
     cost: float
     rounds: Sequence[float]
+    turns: Sequence[tuple[str, int]] = ()
     paced: Sequence[float] = ()
     pace_ns: float | None = None
     doubt: float = 0.0
@@ -75,29 +77,33 @@ def _first_token(capture: Capture) -> Reading | None:
 
 def _timed(point: Point, metric: str, samples: Sequence[Sample]) -> Reading | None:
     """The median of the rounds; each over the fixed work of its round, so that the machine's drift cancels."""
-    rounds: dict[int, list[int]] = {}
+    rounds: dict[tuple[str, int], list[int]] = {}
     for sample in samples:
         if sample.wall_ns > 0:
-            rounds.setdefault(sample.round, []).append(sample.wall_ns)
+            rounds.setdefault((sample.sweep, sample.round), []).append(sample.wall_ns)
     if not rounds:
         return None
-    walls = {number: statistics.median(each) for number, each in rounds.items()}
-    paces = {work.round: work.matmul_ns for work in point.calibration if work.matmul_ns > 0}
-    paced = all(number in paces for number in walls)
+    walls = {turn: float(statistics.median(each)) for turn, each in rounds.items()}
+    series, paces = _paces(point.calibration)
+    paced = series > 1 and all(number in paces for _, number in walls)
     return Reading(
         statistics.median(walls.values()),
         [math.log(wall) for wall in walls.values()],
-        [math.log(wall / paces[number]) for number, wall in walls.items()] if paced else (),
-        statistics.median(paces[number] for number in walls) if paced else None,
+        list(walls),
+        [math.log(wall / paces[turn[1]]) for turn, wall in walls.items()] if paced else (),
+        statistics.median(paces[number] for _, number in walls) if paced else None,
         doubts.doubt_size(point, metric, interleaved=paced),
-        _series(point.calibration) if paced else 0,
+        series if paced else 0,
     )
 
 
-def _series(works: Sequence[Calibration]) -> int:
-    """How many runs of the fixed work were timed in a row; 0 where that changed midway."""
-    found = {work.series for work in works}
-    return found.pop() if len(found) == 1 else 0
+def _paces(works: Sequence[Calibration]) -> tuple[int, dict[int, float]]:
+    """How long a series of fixed work was timed (0: not always the same), and what one of it took in each round.
+
+    A single piece of it, as older points have, tells more of itself than of the machine.
+    """
+    lengths = {work.series for work in works}
+    return lengths.pop() if len(lengths) == 1 else 0, {w.round: float(w.matmul_ns) for w in works if w.matmul_ns > 0}
 
 
 def _throughput(capture: Capture) -> Reading | None:
@@ -108,12 +114,11 @@ def _throughput(capture: Capture) -> Reading | None:
     batch = best["best_batch"]
     trials = [ns / batch for t in capture.point.throughput if t.batch == batch for ns in t.samples_ns if ns > 0]
     cost = 1e9 / best["samples_per_s"]
-    works = [work.matmul_ns for work in capture.point.calibration if work.matmul_ns > 0]
-    pace = statistics.median(works) if works else None  # of the rounds before the trials: no round of their own
+    series, paces = _paces(capture.point.calibration)
+    pace = statistics.median(paces.values()) if series > 1 and paces else None  # of the rounds before the trials
     logs = [math.log(ns) for ns in trials]
     paced = [log - math.log(pace) for log in logs] if pace else []
-    off = doubts.doubt_size(capture.point, "throughput")
-    return Reading(cost, logs, paced, pace, off, _series(capture.point.calibration))
+    return Reading(cost, logs, (), paced, pace, doubts.doubt_size(capture.point, "throughput"), series if pace else 0)
 
 
 def _memory(capture: Capture) -> Reading | None:
