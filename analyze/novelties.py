@@ -44,8 +44,12 @@ def _novelty(calls: pl.DataFrame) -> tuple[str, str]:
 
 
 def _moved(table: pl.DataFrame, column: str) -> str:
-    """`old -> new` of the inputs that most calls have on one side alone; empty where all calls are alike."""
-    calls = table.group_by(column, maintain_order=True).agg(pl.col("calls", "calls_new").sum())
+    """`old -> new` of the inputs that most calls have on one side alone; empty where all calls are alike.
+
+    Calls of which nothing was recorded tell nothing: inputs recorded on one side alone are no change of the code.
+    """
+    recorded = table.filter(pl.col(column) != "")
+    calls = recorded.group_by(column, maintain_order=True).agg(pl.col("calls", "calls_new").sum())
     fewer, more = (
         calls.with_columns(gone=gone)
         .filter(pl.col("gone") > SAME_CALLS)
@@ -62,14 +66,14 @@ def _moved(table: pl.DataFrame, column: str) -> str:
 def _difference(old: str, new: str) -> str:
     """`old -> new` of those inputs that differ: `[128,768] -> [512,768]`."""
     try:
-        before, after = json.loads(old or "null"), json.loads(new or "null")
+        before, after = json.loads(old), json.loads(new)
     except ValueError:
         before, after = None, None
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         pairs = [(b, a) for b, a in zip(before, after, strict=True) if b != a]
         shown = dict.fromkeys(f"{_compact(b)} -> {_compact(a)}" for b, a in pairs)
         return ", ".join(list(shown)[:_INPUTS])
-    return f"{old or 'not recorded'} -> {new or 'not recorded'}"
+    return f"{old} -> {new}"
 
 
 def _compact(value: object) -> str:
