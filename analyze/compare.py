@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ import polars as pl
 
 from tracekit.errors import UsageError
 from tracekit.safety import sanitize
+from tracekit.units import length_text
 
 from . import gate, quality
 from .causes import CHANGES, causes, kernel_causes, memory_causes
@@ -48,6 +49,7 @@ COMPARED: dict[str, Any] = {
 DIFFERENCES: dict[str, Any] = dict.fromkeys(("what", "base", "new"), pl.String)
 UNMATCHED: dict[str, Any] = dict.fromkeys(("side", "what", "status"), pl.String)
 FAILED_NOW = "failed"  # a verdict: it ran before, and no more
+RUNS_NOW = "runs"  # a verdict: it failed before
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ class Comparison:
         self.limits = list(limits)
         self._asked = list(metrics)
         self.matched: Matched = match(captures(base), captures(new))
-        if missing := [name for name in self._named if not any(one.metric.name == name for one in self.compared)]:
+        missing = [name for name in self._named if not any(one.metric.name == name for one in self.compared)]
+        if missing and not self.broken:  # what fails now has no metrics, and that is an answer
             raise UsageError(f"{METRICS[missing[0]].title} is not known on both sides: {_told(METRICS[missing[0]])}")
 
     @property
@@ -115,7 +118,12 @@ class Comparison:
     @cached_property
     def broken(self) -> list[Cell]:
         """Cells that ran on the base's side and on the new one did not."""
-        return [c for c in self.matched.cells if any(o.ok for o in c.base) and not any(o.ok for o in c.new)]
+        return [cell for cell in self.matched.cells if _runs(cell.base) and not _runs(cell.new)]
+
+    @cached_property
+    def mended(self) -> list[Cell]:
+        """Cells that run on the new side and on the base's did not."""
+        return [cell for cell in self.matched.cells if _runs(cell.new) and not _runs(cell.base)]
 
     @property
     def exceeded(self) -> bool:
@@ -129,17 +137,20 @@ class Comparison:
         where `normalised`; `machine`: by what factor the fixed work took longer beside the new captures.
         """
         rows = [_row(one) for one in self.compared]
-        rows += [
-            {**_cell(cell), "metric": "", "verdict": FAILED_NOW, "changed": _status(cell.new)} for cell in self.broken
-        ]
+        for cells, verdict, side in ((self.broken, FAILED_NOW, "new"), (self.mended, RUNS_NOW, "base")):
+            rows += [
+                {**_cell(cell), "metric": "", "verdict": verdict, "changed": _status(getattr(cell, side))}
+                for cell in cells
+            ]
         return pl.DataFrame(rows, schema=COMPARED)
 
     @cached_property
     def _changes(self) -> pl.DataFrame:
+        shown = {one.metric.name for one in self.compared}
         tables = [
             pl.DataFrame([_cell(cell)], schema=_CELL).join(table, how="cross")
             for cell, known in self._known
-            for table in _causes(cell, known)
+            for table in _causes(cell, known, shown)
         ]
         return pl.concat(tables) if tables else pl.DataFrame(schema={**_CELL, **CHANGES})
 
@@ -172,9 +183,20 @@ class Comparison:
         own = Findings()
         for one in self.compared:
             if one.change.repeats == "rounds":
-                own.add("one_process", _where(one))
+                own.add("one_process", _where(one.cell))
             elif not one.change.paced and one.metric.unit == "ns" and not one.metric.profiled:
-                own.add("not_normalised", _where(one))
+                own.add("not_normalised", _where(one.cell))
+        for cell, known in self._known:
+            base, new = ([one for one in side if one.ok] for side in (cell.base, cell.new))
+            own.add(
+                "some_failed", _where(cell), sum(len(a) - len(b) for a, b in ((cell.base, base), (cell.new, new)) if b)
+            )
+            for metric in (METRICS[name] for name in METRICS if name not in known):
+                if base and new and _tells(metric, base) != _tells(metric, new):
+                    own.add("one_sided_metric", f"{metric.title} of {_where(cell)}")
+            stepped = {one.trace.steps_count > 0 for one in (*base, *new) if one.trace is not None}
+            if len(stepped) > 1 and base and new:
+                own.add("steps_on_one_side", _where(cell))
         unmatched = self.unmatched()
         if unmatched.height:
             own.add("unmatched", f"{unmatched['side'][0]}: {unmatched['what'][0]}", unmatched.height)
@@ -214,14 +236,24 @@ def _every_change(cell: Cell) -> dict[str, Change]:
     return found
 
 
-def _causes(cell: Cell, known: dict[str, Change]) -> Iterator[pl.DataFrame]:
+def _causes(cell: Cell, known: dict[str, Change], shown: Collection[str]) -> Iterator[pl.DataFrame]:
+    """Of the metric that is explained in any case, and of those of a profiled step that are shown."""
     main = main_metric(known)
-    if main:
-        yield causes(main, known[main], cell.base, cell.new)
+    for name in known:
+        if name == main or (METRICS[name].profiled and name in shown):
+            yield causes(name, known[name], cell.base, cell.new)
     if "device" in known:
         yield kernel_causes(known["device"], cell.base, cell.new)
     if "memory" in known:
         yield memory_causes(known["memory"], cell.base, cell.new)
+
+
+def _tells(metric: Metric, side: Sequence[Capture]) -> bool:
+    return any(metric.read(one) is not None for one in side)
+
+
+def _runs(side: Sequence[Capture]) -> bool:
+    return any(one.ok for one in side)
 
 
 def main_metric(found: Mapping[str, Change]) -> str | None:
@@ -263,10 +295,12 @@ def _status(side: Sequence[Capture]) -> str:
     return next((one.point.status for one in side if one.point is not None), "absent")
 
 
-def _where(one: Compared) -> str:
-    i = one.cell.identity
-    return sanitize(f"{one.cell.label} at {i.length:g} {i.length_unit}" if i is not None else one.cell.label)
+def _where(cell: Cell) -> str:
+    i = cell.identity
+    return sanitize(f"{cell.label} at {length_text(i.length, i.length_unit)}" if i is not None else cell.label)
 
 
 def _told(metric: Metric) -> str:
-    return "traces of a profiler alone do not tell it" if not metric.profiled else "no such work was profiled"
+    if metric.profiled:
+        return "no such work was profiled"
+    return "no point that has its like was measured so; traces of a profiler alone do not tell it"
