@@ -9,7 +9,7 @@ versions, the code of one's own model) never decides.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -198,13 +198,13 @@ def _without_environment(point: Point | None) -> Point | None:
     return msgspec.structs.replace(point, identity=msgspec.structs.replace(point.identity, **_ENVIRONMENT))
 
 
-def in_words(one: Capture, label: Callable[[Point], str] = lambda point: point.model) -> str:
+def in_words(one: Capture) -> str:
     """A capture as a list of what has no like names it."""
     if one.point is None:
         return sanitize(one.name)
     i = one.point.identity
     settings = ", ".join(str(v) for v in (i.attention, i.mode, i.dtype, i.device) if v not in ("", "default"))
-    return sanitize(f"{label(one.point)} at {length_text(i.length, i.length_unit)} ({settings}, batch {i.batch})")
+    return sanitize(f"{i.model} at {length_text(i.length, i.length_unit)} ({settings}, batch {i.batch})")
 
 
 def _nothing(axis: str, ours: dict[str, str], theirs: dict[str, str]) -> str:
@@ -217,7 +217,7 @@ def _nothing(axis: str, ours: dict[str, str], theirs: dict[str, str]) -> str:
     base, new = (_some([sanitize(value) for value in side.values()]) for side in (ours, theirs))
     return (
         f"nothing of NEW is like anything of BASE: {axis} is {base} in BASE, and {new} in NEW; points "
-        " are matched on model, mode, batch, length and settings"
+        "are matched on model, mode, batch, length and settings"
     )
 
 

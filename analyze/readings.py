@@ -115,7 +115,7 @@ def _paces(works: Sequence[Calibration]) -> tuple[int, dict[int, float]]:
 def _throughput(capture: Capture) -> Reading | None:
     """Of the best batch: ns of one input."""
     best = curves.throughput(capture.point) if capture.point is not None else None
-    if capture.point is None or best is None or not best["samples_per_s"] > 0:
+    if capture.point is None or best is None:
         return None
     batch = best["best_batch"]
     trials = [ns / batch for t in capture.point.throughput if t.batch == batch for ns in t.samples_ns if ns > 0]
