@@ -89,7 +89,7 @@ def test_one_capture_on_a_side_uses_the_assumed_spread(rounds: int, captures: in
             ]
             for n in (captures, 1)
         ]
-        found = of(*sides)
+        found = of(sides[0], sides[1])
         assert found.repeats == "rounds"
         hits += found.lo <= 1 <= found.hi
     assert hits / tries >= 0.94 - 2 * math.sqrt(0.94 * 0.06 / tries)
@@ -146,9 +146,9 @@ def test_rounds_of_other_sweeps_or_machines_are_no_turns(sweeps: tuple[str, str]
 
 
 def test_doubts_widen_what_was_not_normalised() -> None:
-    def width(captures: int, pace: Sequence[float] = (), **doubt: float) -> float:
-        sides = [[reading(1, pace=pace, **doubt) for _ in range(captures)] for _ in range(2)]
-        found = of(*sides)
+    def width(captures: int, pace: Sequence[float] = (), **doubt: Any) -> float:
+        side = [reading(1, pace=pace, **doubt) for _ in range(captures)]
+        found = of(side, side)
         return math.log(found.hi / found.lo) / 2
 
     assert width(3, doubt=0.1) == pytest.approx(1.96 * 0.1 * math.sqrt(2))
@@ -178,7 +178,7 @@ def test_swapped_sides_mirror_the_interval(base: Any, new: Any, metric: Any, pac
         ]
         for side in (base, new)
     ]
-    there, back = change(metric, *sides, alike), change(metric, *sides[::-1], alike)
+    there, back = change(metric, sides[0], sides[1], alike), change(metric, sides[1], sides[0], alike)
     assert (there.base, there.new, there.repeats, there.paced) == (back.new, back.base, back.repeats, back.paced)
     assert there.lo <= there.ratio * (1 + 1e-9)
     assert there.ratio <= there.hi * (1 + 1e-9)
