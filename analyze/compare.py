@@ -106,7 +106,8 @@ class Comparison:
         found = []
         for cell, known in self._known:
             main = main_metric(known)
-            shown = self._named or [name for name in known if name == main or not METRICS[name].profiled]
+            default = [name for name in known if name == main or not METRICS[name].profiled]
+            shown = {*(self._asked or default), *self._named}
             gated = self._asked or ([main] if main else [])
             found += [
                 Compared(cell, METRICS[name], changed, gate.limit_of(name, self.limits, gated))

@@ -48,7 +48,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield from _more(len(causes) - _MOST_CAUSES, "changes with their parts")
     novelties = words.novelties(comparison)
     for said in novelties[:_MOST_CAUSES]:
-        yield f"- {_text(said)}"
+        yield f"- operators of {_text(said)}"  # no name begins a line, where it might be a heading or a list
     yield ""
     yield from _more(len(novelties) - _MOST_CAUSES, "points whose operators do otherwise")
     unmatched = [f"{side}: {what}" for side, what, _ in comparison.unmatched().iter_rows()]

@@ -330,5 +330,5 @@ def novelties(comparison: Comparison) -> list[str]:
             names = rows.filter(pl.col("status") == status)["name"].unique(maintain_order=True).to_list()
             if names:
                 said.append(f"{len(names)} {words} ({_some([sanitize(name) for name in names], 3)})")
-        found.append(f"{place(rows.row(0, named=True))}: operators {'; '.join(said)}.")
+        found.append(f"{place(rows.row(0, named=True))}: {'; '.join(said)}.")
     return found
