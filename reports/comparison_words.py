@@ -28,6 +28,7 @@ _STATUS = {
     "shapes": "with other shapes",
     "dtypes": "with other types",
 }
+_MOST_SEEN = 10.0  # beyond a factor of that, what two captures do not tell needs no number
 Row = dict[str, Any]
 
 
@@ -204,8 +205,9 @@ def _seen(row: Row) -> float:
 
 
 def _span(shares: Sequence[float]) -> str:
-    low, high = (f"{100 * share:.2g}%" if share < 1 else f"{100 * share:,.0f}%" for share in (min(shares), max(shares)))
-    return high if max(shares) < 1.2 * min(shares) else f"{low} to {high}, by point,"
+    least, most = (min(share, _MOST_SEEN) for share in (min(shares), max(shares)))
+    low, high = (f"{100 * share:.2g}%" if share < 1 else f"{100 * share:,.0f}%" for share in (least, most))
+    return high if most <= 1.2 * least else f"{low} to {high}, by point,"
 
 
 def _repeats(row: Row) -> str:
