@@ -17,7 +17,7 @@ from tracekit.errors import UsageError
 from tracekit.safety import sanitize
 from tracekit.units import length_text
 
-from . import gate, quality
+from . import gate, quality, readings
 from .causes import CHANGES, causes, kernel_causes, memory_causes
 from .differences import alike, differences
 from .gate import Limit
@@ -50,6 +50,7 @@ DIFFERENCES: dict[str, Any] = dict.fromkeys(("what", "base", "new"), pl.String)
 UNMATCHED: dict[str, Any] = dict.fromkeys(("side", "what", "status"), pl.String)
 FAILED_NOW = "failed"  # a verdict: it ran before, and no more
 RUNS_NOW = "runs"  # a verdict: it failed before
+Sides = tuple[Sequence[readings.Reading], Sequence[readings.Reading]]
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,17 @@ class Comparison:
         return list(dict.fromkeys([*self._asked, *(limit.metric for limit in self.limits if limit.metric)]))
 
     @cached_property
+    def _told(self) -> list[dict[str, Sides]]:
+        """Of every cell what the captures of either side tell of each metric."""
+        return [
+            {name: (_readings(metric, cell.base), _readings(metric, cell.new)) for name, metric in METRICS.items()}
+            for cell in self.matched.cells
+        ]
+
+    @cached_property
     def _known(self) -> list[tuple[Cell, dict[str, Change]]]:
         """Of every cell the change of each metric that both sides tell."""
-        return [(cell, _every_change(cell)) for cell in self.matched.cells]
+        return [(cell, _changes(cell, told)) for cell, told in zip(self.matched.cells, self._told, strict=True)]
 
     @cached_property
     def compared(self) -> list[Compared]:
@@ -187,17 +196,8 @@ class Comparison:
                 own.add("one_process", _where(one.cell))
             elif not one.change.paced and one.metric.unit == "ns" and not one.metric.profiled:
                 own.add("not_normalised", _where(one.cell))
-        for cell, known in self._known:
-            base, new = ([one for one in side if one.ok] for side in (cell.base, cell.new))
-            own.add(
-                "some_failed", _where(cell), sum(len(a) - len(b) for a, b in ((cell.base, base), (cell.new, new)) if b)
-            )
-            for metric in (METRICS[name] for name in METRICS if name not in known):
-                if base and new and _tells(metric, base) != _tells(metric, new):
-                    own.add("one_sided_metric", f"{metric.title} of {_where(cell)}")
-            stepped = {one.trace.steps_count > 0 for one in (*base, *new) if one.trace is not None}
-            if len(stepped) > 1 and base and new:
-                own.add("steps_on_one_side", _where(cell))
+        for cell, told in zip(self.matched.cells, self._told, strict=True):
+            _note(own, cell, told)
         unmatched = self.unmatched()
         if unmatched.height:
             own.add("unmatched", f"{unmatched['side'][0]}: {unmatched['what'][0]}", unmatched.height)
@@ -226,15 +226,26 @@ def compare(
     return Comparison(sides[0], sides[1], metrics, [Limit.parse(text) for text in fail_on])
 
 
-def _every_change(cell: Cell) -> dict[str, Change]:
-    base, new = ([one for one in side if one.ok] for side in (cell.base, cell.new))
-    same = alike(base, new)
-    found = {}
-    for metric in METRICS.values():
-        readings = [[r for one in side if (r := metric.read(one)) is not None] for side in (base, new)]
-        if all(readings):
-            found[metric.name] = change(metric, readings[0], readings[1], same)
-    return found
+def _note(own: Findings, cell: Cell, told: Mapping[str, Sides]) -> None:
+    """What of a cell that ran on both sides is not compared, or is compared with something else."""
+    sides = [[one.trace for one in side if one.trace is not None] for side in (cell.base, cell.new)]
+    if not all(sides):
+        return
+    own.add("some_failed", _where(cell), len(cell.base) + len(cell.new) - sum(map(len, sides)))
+    for name, (base, new) in told.items():
+        if bool(base) != bool(new):
+            own.add("one_sided_metric", f"{METRICS[name].title} of {_where(cell)}")
+    if len({trace.steps_count > 0 for side in sides for trace in side}) > 1:
+        own.add("steps_on_one_side", _where(cell))
+
+
+def _readings(metric: Metric, side: Sequence[Capture]) -> list[readings.Reading]:
+    return [told for one in side if one.ok and (told := metric.read(one)) is not None]
+
+
+def _changes(cell: Cell, told: Mapping[str, Sides]) -> dict[str, Change]:
+    same = alike(*([one for one in side if one.ok] for side in (cell.base, cell.new)))
+    return {name: change(METRICS[name], base, new, same) for name, (base, new) in told.items() if base and new}
 
 
 def _causes(cell: Cell, known: dict[str, Change], shown: Collection[str]) -> Iterator[pl.DataFrame]:
@@ -247,10 +258,6 @@ def _causes(cell: Cell, known: dict[str, Change], shown: Collection[str]) -> Ite
         yield kernel_causes(known["device"], cell.base, cell.new)
     if "memory" in known:
         yield memory_causes(known["memory"], cell.base, cell.new)
-
-
-def _tells(metric: Metric, side: Sequence[Capture]) -> bool:
-    return any(metric.read(one) is not None for one in side)
 
 
 def _runs(side: Sequence[Capture]) -> bool:
