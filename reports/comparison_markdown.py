@@ -49,7 +49,8 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     novelties = words.novelties(comparison)
     for said in novelties[:_MOST_CAUSES]:
         yield f"- operators of {_text(said)}"  # no name begins a line, where it might be a heading or a list
-    yield ""
+    if novelties:
+        yield ""
     yield from _more(len(novelties) - _MOST_CAUSES, "points whose operators do otherwise")
     unmatched = [f"{side}: {what}" for side, what, _ in comparison.unmatched().iter_rows()]
     if unmatched:

@@ -12,6 +12,7 @@ import polars as pl
 from tracekit.analyze import gate
 from tracekit.analyze.compare import FAILED_NOW, RUNS_NOW, Comparison
 from tracekit.analyze.readings import METRICS
+from tracekit.analyze.shares import NO_NAMES
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, listed, significant
 
@@ -283,7 +284,8 @@ def _sentence(whole: float, components: pl.DataFrame, operators: pl.DataFrame, s
 
 def _because(component: Row, operators: pl.DataFrame, shown: Callable[[float], str]) -> str:
     """The operator that changed most in a component, the way the component did."""
-    own = operators.filter(pl.col("component") == component["component"], pl.col("change") * component["change"] > 0)
+    named = operators.filter(~pl.col("name").is_in(NO_NAMES))
+    own = named.filter(pl.col("component") == component["component"], pl.col("change") * component["change"] > 0)
     if not own.height:
         return ""
     row = own.row(0, named=True)

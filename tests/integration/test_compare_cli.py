@@ -125,6 +125,7 @@ def test_markdown(here: Main, sides: tuple[Path, Path]) -> None:
     assert "| bert at 128 tokens | latency | 10.0 ms | 13.0 ms | +30.0% |" in out
     assert out.count("<details>") == out.count("</details>") == 2
     assert out.endswith("\n")
+    assert "\n\n\n" not in out
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,7 @@ def test_why_in_a_sentence_and_parts_that_add_up(sides: Sides) -> None:
         "+3.20 ms",
     )
     assert [part.share for part in cause.components] == ["60%", "30%", "10%", "100%"]
+    assert "between operators" not in cause.sentence  # that says nothing of why
     assert not cause.kernels
     assert "+0 ns" not in cause.sentence
 
@@ -251,6 +252,7 @@ def test_more_than_fits_is_counted(sides: Sides, monkeypatch: pytest.MonkeyPatch
     assert "\nand 2 more changes with their parts\n" in text
     assert "\nand 1 more points whose operators do otherwise\n" in text
     assert text.count("<details>") == 1
+    assert "\n\n\n" not in text
 
 
 @pytest.fixture(scope="module", name="hostile_comparison")
