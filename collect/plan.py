@@ -12,7 +12,7 @@ from tracekit import points
 from tracekit.components import ANNOTATIONS
 from tracekit.errors import TraceError, UsageError
 from tracekit.points import Identity
-from tracekit.safety import sanitize
+from tracekit.safety import refuse_outside, sanitize
 
 from . import environment, estimate, models
 from .models.entry import MODES, PRESETS, ModelEntry
@@ -153,6 +153,7 @@ def make(request: Request, out: Path, *, force: bool = False, budget_s: float | 
                     machine=machine,
                 )
                 path = identity.path(out)
+                refuse_outside(path, out)
                 finished = not force and is_finished(path, identity)
                 cost = estimate.seconds(entry, identity, rate), estimate.disk_bytes(entry, identity)
                 planned.append(Planned(identity, path, finished, *cost))
