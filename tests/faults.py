@@ -3,8 +3,8 @@
     nice python -m tests.faults             every fault of `tests.planted`, about five minutes
     nice python -m tests.faults orphans     those with this word in their name or file
 
-Everything happens in a copy of the checkout, which goes when the command ends, however it ends. Exit code 0: every
-fault was caught; 1: some were not; 2: a fault no longer fits the code, or the tests fail without any.
+Everything happens in a copy of the checkout, which goes when the command ends, by Ctrl-C too. Exit code 0: every fault
+was caught; 1: some were not; 2: a fault no longer fits the code, or the tests fail without any; 130: interrupted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from tests.planted import FAULTS, Fault
 
 ROOT = Path(__file__).resolve().parent.parent
-_LIMIT_S = 300  # of the tests for one fault: what hangs is caught too
+_LIMIT_S, _ALL_S = 300, 1800  # of the tests for one fault (what hangs is caught too), and of all tests once
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+::\S.*?)(?: - .*)?$", re.MULTILINE)
 
 
@@ -63,9 +63,10 @@ def copy(root: Path, folder: Path) -> Path:
     return folder
 
 
-def check(scratch: Path, tests: Sequence[str]) -> str:
+def check(scratch: Path, tests: Sequence[str], limit_s: float = _LIMIT_S) -> str:
     """Run tests in a copy: the first that failed, "" where all passed. Raises RuntimeError where they cannot run."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=faults"]
+    command += ["-m", "not browser"]
     environment = {**os.environ, "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}  # same size and second: same file
     try:
         done = subprocess.run(
@@ -75,11 +76,11 @@ def check(scratch: Path, tests: Sequence[str]) -> str:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_LIMIT_S,
+            timeout=limit_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"{tests[0]} (no end within {_LIMIT_S} s)"
+        return f"{tests[0]} (no end within {limit_s} s)"
     if done.returncode not in (0, 1):
         raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     failed = _FAILED.search(done.stdout)
@@ -104,7 +105,7 @@ def hunt(faults: Sequence[Fault], root: Path = ROOT) -> Iterator[Outcome]:
         raise RuntimeError("stale: " + "\nstale: ".join(reasons))
     with tempfile.TemporaryDirectory(prefix="tracekit-faults-") as folder:
         scratch = copy(root, Path(folder))
-        if failed := check(scratch, sorted({test for fault in faults for test in fault.tests})):
+        if failed := check(scratch, sorted({test for fault in faults for test in fault.tests}), _ALL_S):
             raise RuntimeError(f"without any fault there fails: {failed}")
         for fault in faults:
             yield plant(scratch, fault)
@@ -124,6 +125,9 @@ def main(words: Sequence[str], faults: Sequence[Fault] = FAULTS, root: Path = RO
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     print(f"{len(chosen) - len(survived)} of {len(chosen)} faults caught")
     return 1 if survived else 0
 
