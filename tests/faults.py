@@ -1,6 +1,6 @@
 """Whether the tests would notice: plant known faults in the code, one at a time, and see a test fail for each.
 
-    nice python -m tests.faults             every fault of `tests.planted`, about five minutes
+    nice python -m tests.faults             every fault of `tests.planted`, about six minutes
     nice python -m tests.faults orphans     those with this word in their name or file
 
 Everything happens in a copy of the checkout, which goes when the command ends, by Ctrl-C too. Exit code 0: every fault
