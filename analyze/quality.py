@@ -108,6 +108,17 @@ _KNOWN: dict[str, tuple[str, str, str]] = {
         "",
     ),
     "estimated_memory": ("note", "peak memory is an estimate, not a measurement", ""),
+    "one_process": (
+        "note",
+        "one process on a side: by how much processes differ is assumed, not measured",
+        "collect several captures of each side: tracekit collect --captures 5",
+    ),
+    "not_normalised": (
+        "note",
+        "the machines differ, or no fixed work was timed beside the samples: drift of the machine counts as a change",
+        "collect both sides on one machine, in turns",
+    ),
+    "unmatched": ("note", "points of one side without their like on the other are not compared", ""),
     "no_length": ("note", "its name holds no length; it is shown without one", "check the pattern of --length-from"),
     "ranks": (
         "note",

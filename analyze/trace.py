@@ -179,12 +179,15 @@ class Trace:
 
     @on_disk
     def operators(self, by: Sequence[str] = (), top: int | None = None) -> pl.DataFrame:
-        """Cost per operator; see `tables.operators`. `top`: that many rows and a row `rest`."""
+        """Cost per operator; see `tables.operators`. `by` may name shapes and dtypes too.
+
+        `top`: that many rows and a row `rest`.
+        """
         host = self.host
-        if "shapes" in by:
-            shapes = self._analysed.operators.select("row", "shapes")
+        if recorded := [column for column in ("shapes", "dtypes") if column in by]:
+            given = self._analysed.operators.select("row", *recorded)
             host = host.with_columns(row=pl.int_range(pl.len(), dtype=pl.Int64)).join(
-                shapes, on="row", how="left", maintain_order="left"
+                given, on="row", how="left", maintain_order="left"
             )
         table = tables.operators(host, by)
         return table if top is None else tables.top(table, top)

@@ -19,6 +19,9 @@ from tracekit.points import CALIBRATION_BYTES, CALIBRATION_SIDE, Calibration, Sa
 from . import device
 
 Step = Callable[[], object]
+# How many times the fixed work is done in a row: where cores are shared out in slices of a few ms, a shorter run falls
+# into one slice or between two, and says nothing of the machine that a model's step meets.
+_SERIES = 8
 _TURN_S = 0.2  # quick models are sampled for this long in one turn, so that a turn is more than its beginning
 
 
@@ -77,7 +80,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 class Calibrator:
-    """The fixed work: a matrix product and a copy on the device, each timed once a round."""
+    """The fixed work: matrix products and copies on the device, a series of each timed once a round."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -87,7 +90,13 @@ class Calibrator:
         self.measure(-1)  # first touches of memory and kernels are not the machine's drift
 
     def measure(self, number: int) -> Calibration:
-        """Time both, in ns of wall time."""
-        matmul = timed(lambda: torch.mm(self._a, self._a), self._where)
-        copy = timed(lambda: self._to.copy_(self._from), self._where)
-        return Calibration(round=number, unix_s=matmul.unix_s, matmul_ns=matmul.wall_ns, copy_ns=copy.wall_ns)
+        """Time a series of both, in ns of wall time of one."""
+        matmul = timed(lambda: [torch.mm(self._a, self._a) for _ in range(_SERIES)], self._where)
+        copy = timed(lambda: [self._to.copy_(self._from) for _ in range(_SERIES)], self._where)
+        return Calibration(
+            round=number,
+            unix_s=matmul.unix_s,
+            matmul_ns=matmul.wall_ns // _SERIES,
+            copy_ns=copy.wall_ns // _SERIES,
+            series=_SERIES,
+        )

@@ -30,7 +30,8 @@ class Request:
 
     `models` are registered names or `label=name`; `lengths` a list in the models' own unit, or lists by unit ("" for
     any), `None` for each model's ladder; `overrides` config settings, `label.key` for one model alone. `optimizer` and
-    `checkpointing` are of training; `pretrained` and `trust_remote_code` of models that are not registered.
+    `checkpointing` are of training; `pretrained` and `trust_remote_code` of models that are not registered. `captures`:
+    how many times each point is made, every time in new processes and into a folder of its own.
     """
 
     models: Sequence[str]
@@ -52,6 +53,7 @@ class Request:
     threads: int | None = None
     seed: int = 0
     baseline: bool = True
+    captures: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Planned:
     finished: bool
     seconds: float
     disk_bytes: int
+    capture: int = 0  # which of several, from 1 on
 
     @property
     def entry(self) -> ModelEntry:
@@ -78,7 +81,8 @@ class Planned:
     def title(self) -> str:
         """The point as people name it."""
         i = self.identity
-        return f"{i.model} ({i.attention}) at {i.length:,g} {i.length_unit}"
+        which = f", capture {self.capture}" if self.capture else ""
+        return f"{i.model} ({i.attention}) at {i.length:,g} {i.length_unit}{which}"
 
 
 @dataclass(frozen=True)
@@ -106,11 +110,14 @@ class Plan:
         return sum(p.disk_bytes for p in self.todo)
 
     def groups(self) -> list[list[Planned]]:
-        """Unfinished points in groups of one length and batch: a group is measured side by side."""
-        groups: dict[tuple[str, float, int], list[Planned]] = {}
-        for planned in self.todo:
+        """Unfinished points in groups of one length and batch: a group is measured side by side.
+
+        Captures of one point lie as far apart as they can, so that how they differ tells of the machine's hours too.
+        """
+        groups: dict[tuple[int, str, float, int], list[Planned]] = {}
+        for planned in sorted(self.todo, key=lambda one: one.capture):
             i = planned.identity
-            groups.setdefault((i.length_unit, i.length, i.batch), []).append(planned)
+            groups.setdefault((planned.capture, i.length_unit, i.length, i.batch), []).append(planned)
         return list(groups.values())
 
 
@@ -152,12 +159,18 @@ def make(request: Request, out: Path, *, force: bool = False, budget_s: float | 
                     threads=threads,
                     machine=machine,
                 )
-                path = identity.path(out)
-                refuse_outside(path, out)
-                finished = not force and is_finished(path, identity)
                 cost = estimate.seconds(entry, identity, rate), estimate.disk_bytes(entry, identity)
-                planned.append(Planned(identity, path, finished, *cost))
+                for capture, folder in _folders(out, request.captures):
+                    path = identity.path(folder)
+                    refuse_outside(path, out)
+                    finished = not force and is_finished(path, identity)
+                    planned.append(Planned(identity, path, finished, *cost, capture))
     return _within(planned, budget_s, request.seed, request.isolation)
+
+
+def _folders(out: Path, captures: int) -> list[tuple[int, Path]]:
+    """Where the points of each capture go: `out` itself where there is but one."""
+    return [(n, out / f"capture-{n}") for n in range(1, captures + 1)] if captures > 1 else [(0, out)]
 
 
 def _within(planned: list[Planned], budget_s: float | None, seed: int, isolation: str) -> Plan:

@@ -528,7 +528,7 @@ FAULTS = (
     _fault(
         "a link leads a point out of its folder",
         "collect/plan.py",
-        "                refuse_outside(path, out)\n",
+        "                    refuse_outside(path, out)\n",
         "",
         "collect/test_plan",
     ),

@@ -17,6 +17,8 @@ _LAZY = {
     "Trace": "tracekit.analyze.trace",
     "Asked": "tracekit.reports.asked",
     "annotate": "tracekit.collect.annotate",
+    "compare": "tracekit.analyze.compare",
+    "Comparison": "tracekit.analyze.compare",
     "sweep": "tracekit.collect.sweep",
     "query": "tracekit.analyze.query",
     "write_html": "tracekit.reports.html",
@@ -28,6 +30,7 @@ _LAZY = {
 }
 __all__ = [
     "Asked",
+    "Comparison",
     "Point",
     "Study",
     "Trace",
@@ -35,6 +38,7 @@ __all__ = [
     "__version__",
     "annotate",
     "charts",
+    "compare",
     "load",
     "load_dataset",
     "notebook_html",
@@ -45,6 +49,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from tracekit.analyze.compare import Comparison, compare
     from tracekit.analyze.dataset_file import load_dataset
     from tracekit.analyze.load import load
     from tracekit.analyze.query import query

@@ -17,7 +17,7 @@ from tracekit.errors import EXIT_INTERRUPTED, EXIT_USAGE, TracekitError
 from tracekit.process import settle
 from tracekit.safety import sanitize
 
-COMMANDS = ("collect", "report", "recommend", "check", "export", "query", "open", "models")
+COMMANDS = ("collect", "report", "compare", "recommend", "check", "export", "query", "open", "models")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -90,12 +90,16 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """The fixed work timed once a round: its drift is the machine's, not the model's. Its sizes: `CALIBRATION_*`."""
+    """The fixed work timed once a round: its drift is the machine's, not the model's. Its sizes: `CALIBRATION_*`.
+
+    Both times are of one product and one copy, the mean of `series` in a row.
+    """
 
     round: Whole
     unix_s: float
     matmul_ns: Whole
     copy_ns: Whole
+    series: Whole = 1
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):

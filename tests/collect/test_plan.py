@@ -40,6 +40,22 @@ def test_a_model_without_what_others_are_asked_for_is_measured_as_it_is(tmp_path
     assert curves(plan.points) == [("hubert", "sdpa"), ("l-hubert", "local:50")]
 
 
+def test_captures_are_points_of_their_own_far_apart(tmp_path: Path) -> None:
+    plan = make(Request(["bert"], [64, 128], captures=3), tmp_path)
+    assert len(plan.points) == len({p.path for p in plan.points}) == 6
+    assert {p.path.relative_to(tmp_path).parts[0] for p in plan.points} == {"capture-1", "capture-2", "capture-3"}
+    order = [(group[0].capture, group[0].identity.length) for group in plan.groups()]
+    assert order == [(1, 64), (1, 128), (2, 64), (2, 128), (3, 64), (3, 128)]
+    assert len({p.identity.digest() for p in plan.points if p.identity.length == 64}) == 1
+
+
+def test_a_budget_counts_captures_of_a_length_together(tmp_path: Path) -> None:
+    whole = make(Request(["bert"], [64, 128], captures=2), tmp_path)
+    cut = make(Request(["bert"], [64, 128], captures=2), tmp_path, budget_s=whole.seconds * 0.9)
+    assert [(p.identity.length, p.capture) for p in cut.points] == [(64, 1), (64, 2)]
+    assert [(p.identity.length, p.capture) for p in cut.left_out] == [(128, 1), (128, 2)]
+
+
 def test_variants_of_one_model(tmp_path: Path) -> None:
     overrides = {"num_hidden_layers": 2, "wide.hidden_size": 128}
     plan = make(Request(["bert", "wide=bert"], lengths=[64], overrides=overrides), tmp_path)

@@ -75,6 +75,8 @@ def _configure_how(group: argparse._ArgumentGroup) -> None:
     add(
         "--repeats", type=int, metavar="N", help="latency samples of a point (default: until the median is 1%% precise)"
     )
+    captures = "make every point N times, in new processes, into OUT/capture-1 ... (for tracekit compare; default: 1)"
+    add("--captures", type=int, default=1, metavar="N", help=captures)
     add("--throughput", action="store_true", help="search for the best batch size too; takes several times as long")
     budget = f"time for the whole sweep (default: none with --lengths, else {_BUDGET_S:.0f})"
     add("--budget", type=float, metavar="SECONDS", help=budget)
@@ -145,6 +147,7 @@ def _request(args: argparse.Namespace) -> Request:
         threads=args.threads,
         seed=args.seed,
         baseline=not args.no_baseline,
+        captures=args.captures,
     )
 
 
@@ -168,7 +171,12 @@ def _overrides(pairs: Sequence[str]) -> dict[str, Any]:
 def _effort(args: argparse.Namespace) -> Effort:
     from tracekit.collect.rounds import Effort
 
-    for option, number in (("repeats", args.repeats), ("budget", args.budget), ("timeout", args.timeout)):
+    for option, number in (
+        ("captures", args.captures),
+        ("repeats", args.repeats),
+        ("budget", args.budget),
+        ("timeout", args.timeout),
+    ):
         if number is not None and not number > 0:
             raise UsageError(f"--{option} {number:g}: more than 0 is needed")
     return Effort(repeats=args.repeats, timeout=args.timeout, throughput=args.throughput)
@@ -187,7 +195,9 @@ def _say(console: Console, *lines: str) -> None:
 def _plan_lines(plan: Plan, out: Path, budget: float | None) -> list[str]:
     todo = plan.todo
     curves = dict.fromkeys(f"{p.identity.model} ({p.identity.attention})" for p in plan.points)
-    lines = [f"plan: {', '.join(curves)}; {_lengths_text(plan.points)}"]
+    captures = max((point.capture for point in plan.points), default=0)
+    times = f", {captures} captures of each" if captures else ""
+    lines = [f"plan: {', '.join(curves)}; {_lengths_text(plan.points)}{times}"]
     cached = len(plan.points) - len(todo)
     again = f", {cached} finished already" if cached else ""
     cost = f", about {_rough(plan.seconds)} and {byte_size(plan.disk_bytes)}" if todo else ""
