@@ -554,10 +554,10 @@ FAULTS = (
         "analyze/test_cache",
     ),
     _fault(
-        "SQL reads files",
+        "a plan that reads files is carried out",
         "analyze/query.py",
-        "if reads := _READS_FILES.search(sql):",
-        "if reads := _READS_FILES.fullmatch(sql):",
+        "if _SCAN.search(plan.explain(optimized=False)):",
+        "if _SCAN.fullmatch(plan.explain(optimized=False)):",
         "analyze/test_query",
     ),
     _fault(
