@@ -124,7 +124,8 @@ def _quartiles(values: list[float]) -> tuple[float, float]:
 
 def throughput(point: Point) -> dict[str, Any] | None:
     """The batch size with the most inputs per second (by the median of its trial); None without trials."""
-    rates = [(t.batch * 1e9 / statistics.median(t.samples_ns), t.batch) for t in point.throughput if t.samples_ns]
+    medians = [(statistics.median(t.samples_ns), t.batch) for t in point.throughput if t.samples_ns]
+    rates = [(batch * 1e9 / median, batch) for median, batch in medians if median > 0]
     if not rates:
         return None
     rate, batch = max(rates)

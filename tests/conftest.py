@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tracekit import points
 from tracekit.points import Identity, PeakMemory, Point, Sample
@@ -30,6 +30,10 @@ _CHROMIUM = [
 ]
 
 settings.register_profile("tracekit", deadline=None, derandomize=bool(os.environ.get("CI")), max_examples=60)
+# A planted fault is to be noticed, not explained: no shrinking, and the same examples every time.
+settings.register_profile(
+    "faults", settings.get_profile("tracekit"), derandomize=True, database=None, phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile("tracekit")
 
 

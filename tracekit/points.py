@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Annotated, Any, cast
 
 import msgspec
 
@@ -34,6 +34,10 @@ _HEADER_KEY = re.compile(rb'\s*\{\s*"tracekit"\s*:\s*')
 _HEADER_LIMIT = 16 << 20  # bytes of inflated text read in search of the header's end
 _SNIFF_BYTES = 256 << 10
 
+# Numbers of a header that tables can hold: a stranger's may be any.
+Whole = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=1 << 62)]
+
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that makes a point this point and no other. Two files with equal identities are repeats."""
@@ -42,7 +46,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     length: float
     length_unit: str = "tokens"
     architecture: str = ""
-    batch: int = 1
+    batch: Positive = 1
     mode: str = "inference"
     attention: str = "default"
     dtype: str = "float32"
@@ -56,7 +60,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     pretrained: bool = False
     trust_remote_code: bool = False
     isolation: str = "process"  # or none: measured in the collector, among the traces of other points
-    threads: int = 0
+    threads: Whole = 0
     machine: str = ""
 
     def digest(self) -> str:
@@ -77,11 +81,11 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """One unprofiled latency measurement of one step. `run_delay_ns`: time spent runnable but waiting for a core."""
 
-    wall_ns: int
-    cpu_ns: int | None
-    run_delay_ns: int | None = None
+    wall_ns: Whole
+    cpu_ns: Whole | None
+    run_delay_ns: Whole | None = None
     sweep: str = ""
-    round: int = 0
+    round: Whole = 0
     unix_s: float = 0.0
 
 
@@ -91,37 +95,37 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     Both times are of one product and one copy, the mean of `series` in a row.
     """
 
-    round: int
+    round: Whole
     unix_s: float
-    matmul_ns: int
-    copy_ns: int
-    series: int = 1
+    matmul_ns: Whole
+    copy_ns: Whole
+    series: Whole = 1
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """One batch size of the throughput search; `samples_ns` are wall times of one step of `batch` inputs each."""
 
-    batch: int
-    samples_ns: list[int]
+    batch: Positive
+    samples_ns: list[Whole]
 
 
 class PeakMemory(msgspec.Struct, frozen=True, kw_only=True):
     """Peak memory of one step. `bytes` includes parameters and inputs; `method` says how it was measured."""
 
-    bytes: int
+    bytes: Whole
     method: str
-    parameter_bytes: int = 0
-    input_bytes: int = 0
-    held_bytes: int = 0  # what a step keeps for the next: optimizer state, a cache
-    resident_peak_bytes: int | None = None
+    parameter_bytes: Whole = 0
+    input_bytes: Whole = 0
+    held_bytes: Whole = 0  # what a step keeps for the next: optimizer state, a cache
+    resident_peak_bytes: Whole | None = None
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """How the trace was taken. `wall_ns` covers the profiled steps and is never a latency."""
 
-    steps: int
-    warmup: int
-    wall_ns: int
+    steps: Whole
+    warmup: Whole
+    wall_ns: Whole
     record_shapes: bool = True
     profile_memory: bool = True
     with_stack: bool = False
@@ -132,18 +136,18 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     """One measured configuration; see the module's docstring. `status`: ok, oom, error, timeout or killed."""
 
     identity: Identity
-    schema: int = SCHEMA
+    schema: Whole = SCHEMA
     status: str = "ok"
     reason: str = ""
     family: str = ""
     modality: str = "text"
     baseline: str | None = None
     model_class: str = ""
-    parameters: int = 0
+    parameters: Whole = 0
     config: dict[str, Any] = {}
     source: str = ""
-    tokens: int | None = None
-    seed: int = 0
+    tokens: Whole | None = None
+    seed: Whole = 0
     notes: list[str] = []  # what a reader must know to take the numbers for what they are
     first_step_s: float | None = None  # with torch.compile, mostly the compiler's time
     samples: list[Sample] = []
@@ -186,7 +190,9 @@ def decode(data: bytes) -> Point:
     """
     try:
         return msgspec.json.decode(data, type=Point)
-    except msgspec.MsgspecError as error:
+    except RecursionError:
+        raise TraceError("the tracekit header is damaged: nested too deeply") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise TraceError(f"the tracekit header is damaged: {sanitize(error)}") from None
 
 
@@ -256,6 +262,7 @@ def find_files(folder: Path) -> Iterator[Path]:
 def read_failed(path: Path) -> Point:
     """The point in a `.failed.json` file. Raises TraceError when it is damaged."""
     try:
-        return decode(path.read_bytes())
+        with path.open("rb") as file:
+            return decode(file.read(_HEADER_LIMIT))
     except TraceError as error:
         raise TraceError(f"{sanitize(path)}: {error}") from None

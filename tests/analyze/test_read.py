@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +19,7 @@ from polars.testing import assert_frame_equal
 from tracekit.analyze import read as reader
 from tracekit.analyze import stream
 from tracekit.analyze.decode import _count
+from tracekit.analyze.events import to_ns
 from tracekit.analyze.forgive import nanoseconds, shallow
 from tracekit.analyze.nest import sweep
 from tracekit.analyze.read import read_events
@@ -156,12 +158,15 @@ def test_times_are_exact(text: str, expected: int, tmp_path: Path) -> None:
 
 @given(st.integers(-(2**43) * 1000 + 1000, 2**43 * 1000 - 1000))
 def test_doubles_hold_small_times(ns: int) -> None:
-    from tracekit.analyze.events import to_ns
-
     assert (
         to_ns([float(f"{ns // 1000}.{ns % 1000:03d}") if ns >= 0 else -float(f"{-ns // 1000}.{-ns % 1000:03d}")])[0]
         == ns
     )
+
+
+def test_every_thousandth_of_a_microsecond_is_exact() -> None:
+    ns = np.arange(-1_000_000, 1_000_000)
+    assert np.array_equal(to_ns(ns / 1000), ns)
 
 
 @pytest.mark.parametrize("text", ["1e400000000", "NaN", "", "1.5us", "9" * 50, "0x10", "1e-19"])
