@@ -87,14 +87,14 @@ def _parsed(text: str) -> tuple[Any, tuple[str, ...]]:
         return _LENIENT.decode(_STRING_OR_WORD.sub(lambda m: m[1] or "null", text)), (*damaged, "bad_value")
 
 
-def shallow(text: str) -> tuple[str, int]:
-    """The object or list that `text` begins with, null for what is nested deeper than 64 levels; and its length.
+def shallow(text: str, begin: int = 0) -> tuple[str, int]:
+    """The object or list at `begin`, with null for what is nested deeper than 64 levels; and where it ends.
 
     Raises ValueError when it does not end.
     """
     kept: list[str] = []
-    depth = start = 0
-    for match in _TOKEN.finditer(text):
+    depth, start = 0, begin
+    for match in _TOKEN.finditer(text, begin):
         char = match[0]
         if char in "{[":
             depth += 1

@@ -284,10 +284,9 @@ class _Reader:
             _, end = _ELEMENT.raw_decode(text, position)
         except RecursionError:
             try:
-                element, length = shallow(text[position:])
+                end = shallow(text, position)[1]  # whole: the decoder makes it shallow, and says so
             except ValueError:
                 return self._incomplete(text, position)
-            return element, position + length
         except ValueError as error:
             resume = _EVENT.search(text, position + 1)
             if resume is None or getattr(error, "pos", 0) > resume.start():  # it may only be cut off here

@@ -362,9 +362,9 @@ def test_a_bad_checksum_costs_nothing(span: Spans, write: Writer, members: int, 
 
 def test_absurd_nesting_is_cut_and_the_rest_kept() -> None:
     deep = '{"a": ' * 10**6 + "1" + "}" * 10**6
-    text, length = shallow('{"name": "x}", "args": ' + deep + ', "ts": 5} , {"name": "next"}')
+    text, end = shallow('{"name": "x}", "args": ' + deep + ', "ts": 5} , {"name": "next"}')
     value = json.loads(text)
-    assert (value["name"], value["ts"], length) == ("x}", 5, len(deep) + 33)
+    assert (value["name"], value["ts"], end) == ("x}", 5, len(deep) + 33)
     for _ in range(63):
         value = value.get("args") or value["a"]
     assert value == {"a": None}
