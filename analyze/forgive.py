@@ -6,6 +6,7 @@ import json
 import re
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -180,15 +181,22 @@ def _struct(category: str, value: dict[str, Any]) -> ev.Event:
     given = value.get("args")
     given = given if isinstance(given, dict) else {}
     args: dict[str, Any] = {}
-    for field in msgspec.structs.fields(args_type):
-        content = given.get(field.encode_name)
-        usable = _raw(content) if field.name in ("shapes", "dtypes", "concrete") else _integer(content)
+    for name, key in _arguments(category):
+        content = given.get(key)
+        usable = _raw(content) if name in ("shapes", "dtypes", "concrete") else _integer(content)
         if usable is not None:
-            args[field.name] = usable
+            args[name] = usable
     pid, tid = _thread_id(value.get("pid")), _thread_id(value.get("tid"))
     usual = {"ph": "X", "dur": 0.0} if issubclass(cls, ev.Span) else {}
     event: ev.Event = cls(ts=0.0, name=_text(value.get("name")), pid=pid, tid=tid, args=args_type(**args), **usual)
     return event
+
+
+@cache
+def _arguments(category: str) -> list[tuple[str, str]]:
+    """Each field of a category's arguments, and its key in JSON. To ask msgspec costs more than to read an event."""
+    args_type = type(ev.STRUCTS[category].__struct_defaults__[-1])
+    return [(field.name, field.encode_name) for field in msgspec.structs.fields(args_type)]
 
 
 def _is_text(value: Any) -> bool:
