@@ -22,6 +22,7 @@ from .quality import Findings
 _STRICT = msgspec.json.Decoder(list[ev.Known])
 _ONE = msgspec.json.Decoder(ev.Known)
 _PIECES = msgspec.json.Decoder(list[msgspec.Raw])
+_REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what a decoder raises
 _TS = re.compile(rb'"ts"\s*:\s*(-?[\d.]+)(?=[,}\s])')
 _SEPARATORS = b" \t\r\n,"
 _LATEST_NS = 1 << 62  # 146 years from whatever zero: the end of an event must fit int64 too
@@ -66,11 +67,11 @@ class Decoder:
         try:
             if self._take(_STRICT.decode(body), body):
                 return True
-        except (msgspec.MsgspecError, RecursionError):
+        except _REFUSED:
             pass
         try:
             pieces = _PIECES.decode(body)
-        except (msgspec.MsgspecError, RecursionError):
+        except _REFUSED:
             return False
         known: list[Any] = []
         texts: list[bytes] = []
@@ -78,7 +79,7 @@ class Decoder:
             try:
                 known.append(_ONE.decode(piece))
                 texts.append(bytes(piece))
-            except (msgspec.MsgspecError, RecursionError):
+            except _REFUSED:
                 self.element(bytes(piece).decode("utf-8", "surrogateescape"))
         if not self._take(known, b",".join(texts)):
             for text in texts:

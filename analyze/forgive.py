@@ -6,6 +6,7 @@ import json
 import re
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -87,14 +88,14 @@ def _parsed(text: str) -> tuple[Any, tuple[str, ...]]:
         return _LENIENT.decode(_STRING_OR_WORD.sub(lambda m: m[1] or "null", text)), (*damaged, "bad_value")
 
 
-def shallow(text: str) -> tuple[str, int]:
-    """The object or list that `text` begins with, null for what is nested deeper than 64 levels; and its length.
+def shallow(text: str, begin: int = 0) -> tuple[str, int]:
+    """The object or list at `begin`, with null for what is nested deeper than 64 levels; and where it ends.
 
     Raises ValueError when it does not end.
     """
     kept: list[str] = []
-    depth = start = 0
-    for match in _TOKEN.finditer(text):
+    depth, start = 0, begin
+    for match in _TOKEN.finditer(text, begin):
         char = match[0]
         if char in "{[":
             depth += 1
@@ -180,15 +181,22 @@ def _struct(category: str, value: dict[str, Any]) -> ev.Event:
     given = value.get("args")
     given = given if isinstance(given, dict) else {}
     args: dict[str, Any] = {}
-    for field in msgspec.structs.fields(args_type):
-        content = given.get(field.encode_name)
-        usable = _raw(content) if field.name in ("shapes", "dtypes", "concrete") else _integer(content)
+    for name, key in _arguments(category):
+        content = given.get(key)
+        usable = _raw(content) if name in ("shapes", "dtypes", "concrete") else _integer(content)
         if usable is not None:
-            args[field.name] = usable
+            args[name] = usable
     pid, tid = _thread_id(value.get("pid")), _thread_id(value.get("tid"))
     usual = {"ph": "X", "dur": 0.0} if issubclass(cls, ev.Span) else {}
     event: ev.Event = cls(ts=0.0, name=_text(value.get("name")), pid=pid, tid=tid, args=args_type(**args), **usual)
     return event
+
+
+@cache
+def _arguments(category: str) -> list[tuple[str, str]]:
+    """Each field of a category's arguments, and its key in JSON. To ask msgspec costs more than to read an event."""
+    args_type = type(ev.STRUCTS[category].__struct_defaults__[-1])
+    return [(field.name, field.encode_name) for field in msgspec.structs.fields(args_type)]
 
 
 def _is_text(value: Any) -> bool:

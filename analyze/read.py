@@ -220,13 +220,14 @@ class _Reader:
             self.buffer.drop(max(0, len(self.buffer) - _HEADER_BLOCK))  # only the last line's indentation matters
             self.buffer.fill(BLOCK)
         indent = self.buffer.peek(self.buffer.white()).rpartition(b"\n")[2]
-        self.cuts = (b"\n" + indent + b"},\n" + indent + b"{", *_COMPACT_CUTS)
+        self.cuts = (b"\n" + indent + b"},\n" + indent + b"{", b"},\n" + indent + b"{", *_COMPACT_CUTS)
 
     def _last_cut(self) -> int:
         """The byte after the last event that surely ends in the buffer; 0 when there is none.
 
-        A raw line break cannot stand inside a JSON string, so an indented boundary cannot either; compact dumps are
-        cut before a key that begins an event, whose quotes would be escaped inside a string.
+        A raw line break cannot stand inside a JSON string, so a boundary of lines cannot either, whether events are
+        indented or a line each; compact dumps are cut before a key that begins an event, whose quotes would be escaped
+        inside a string.
         """
         for separator in self.cuts:
             at = self.buffer.last(separator)
@@ -284,10 +285,9 @@ class _Reader:
             _, end = _ELEMENT.raw_decode(text, position)
         except RecursionError:
             try:
-                element, length = shallow(text[position:])
+                end = shallow(text, position)[1]  # whole: the decoder makes it shallow, and says so
             except ValueError:
                 return self._incomplete(text, position)
-            return element, position + length
         except ValueError as error:
             resume = _EVENT.search(text, position + 1)
             if resume is None or getattr(error, "pos", 0) > resume.start():  # it may only be cut off here

@@ -8,39 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.corpus import injection
 from tracekit import points
 from tracekit.points import Identity, PeakMemory, Point, Profile, Sample, Trial
 
-NAMES = [
-    "</script><script>alert(1)</script>",
-    "<!--<script>",
-    "<img src=x onerror=alert(1)>",
-    'x" onmouseover="alert(1)',
-    "</style><style>body{display:none}",
-    "javascript:alert(document.domain)",
-    "{{7*7}}${7*7}<%= 7*7 %>#{7*7}",
-    "__proto__",
-    "a.b[0]'\\\"]|datum.x;alert(1)//",
-    "a\u2028b\u2029c",
-    "\x1b[2J\x1b[31mPWNED\x1b[0m\x1b]0;title\x07",
-    "\x1b]8;;http://evil.example\x1b\\click\x1b]8;;\x1b\\",
-    "\x1b]52;c;cm0gLXJmIH4=\x07",
-    "\x9b31mC1\x9d0;t\x9c",
-    "evil\rgood\x08\x08",
-    "[red]x[/] [/] [bold",
-    "[link=file:///etc/passwd]aten::mm[/link]",
-    ":skull: :warning:",
-    "\u202egnp.exe\u202c\u200b\u2066x",
-    "\U0001f525 \u6a21\u578b \U0001f468\u200d\U0001f469\u200d\U0001f467",
-    "../../../../tmp/tracekit_pwned",
-    "a\x00b/..\\..\\x",
-    'CON.aux:|?*<>"',
-    "n" * 300,
-    '=HYPERLINK("http://evil","x")',
-    "|a|b|`x`\n# h",
-    "%s%n{0}{__class__}",
-    "",
-]
+NAMES = [name for name, _ in injection.NAMES.values()]
 # What acts on a terminal, or makes a text look like another. A line break is one where it is inside of a name.
 UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 

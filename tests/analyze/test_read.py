@@ -18,7 +18,7 @@ from polars.testing import assert_frame_equal
 
 from tracekit.analyze import read as reader
 from tracekit.analyze import stream
-from tracekit.analyze.decode import _count
+from tracekit.analyze.decode import Decoder, _count
 from tracekit.analyze.events import to_ns
 from tracekit.analyze.forgive import nanoseconds, shallow
 from tracekit.analyze.nest import sweep
@@ -112,6 +112,36 @@ def test_any_layout_in_any_blocks(
     monkeypatch.setattr(reader, "BLOCK", block)
     monkeypatch.setattr(reader, "_HEADER_BLOCK", min(block, 64 << 10))
     assert_same(read_events(write(sample(span) * 1, **options)), reference)
+
+
+def test_an_event_a_line_is_read_in_blocks(
+    reference: reader.Events, span: Spans, write: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    element = Decoder.element
+
+    def take(decoder: Decoder, text: str) -> None:
+        taken.append(text)
+        element(decoder, text)
+
+    monkeypatch.setattr(Decoder, "element", take)
+    read_events(write(sample(span), indent=2))
+    of_indented = len(taken)
+    path = tmp_path / "lines.json"
+    path.write_text('{"traceEvents": [\n' + ",\n".join(map(json.dumps, sample(span))) + '\n], "traceName": "t"}')
+    assert_same(read_events(path), reference)
+    assert len(taken) - of_indented == of_indented < len(sample(span)) / 2
+
+
+@pytest.mark.parametrize("layout", [{"indent": 2}, {"separators": (",", ":")}, {"separators": (",\n", ":")}], ids=str)
+def test_bytes_that_are_no_text_cost_nothing_else(span: Spans, write: Writer, layout: dict[str, Any]) -> None:
+    path = write(sample(span), **layout)
+    data = path.read_bytes()
+    assert data.count(b"aten::mm") == 2
+    path.write_bytes(data.replace(b"aten::mm", b"aten::\xff\xfe", 1))
+    events = read_events(path)
+    assert events.frames.host.height == 4
+    assert {finding.code: finding.count for finding in events.findings} == {"bad_text": 1}
 
 
 def test_containers(reference: reader.Events, span: Spans, write: Writer, tmp_path: Path) -> None:
@@ -367,9 +397,9 @@ def test_a_bad_checksum_costs_nothing(span: Spans, write: Writer, members: int, 
 
 def test_absurd_nesting_is_cut_and_the_rest_kept() -> None:
     deep = '{"a": ' * 10**6 + "1" + "}" * 10**6
-    text, length = shallow('{"name": "x}", "args": ' + deep + ', "ts": 5} , {"name": "next"}')
+    text, end = shallow('{"name": "x}", "args": ' + deep + ', "ts": 5} , {"name": "next"}')
     value = json.loads(text)
-    assert (value["name"], value["ts"], length) == ("x}", 5, len(deep) + 33)
+    assert (value["name"], value["ts"], end) == ("x}", 5, len(deep) + 33)
     for _ in range(63):
         value = value.get("args") or value["a"]
     assert value == {"a": None}
