@@ -474,6 +474,39 @@ def test_begin_and_end_pairs_are_the_spans_they_stand_for(threads: list[list[tup
     assert whole[0] == whole[1]
 
 
+_SPELLINGS = ("text times", "keys in any order", "an array", "gzip", "members", "without flows")
+
+
+@settings(max_examples=25)
+@given(st.lists(nested(), min_size=1, max_size=3), st.sets(st.sampled_from(_SPELLINGS), min_size=1), st.randoms())
+def test_the_same_trace_in_another_spelling(threads: list[list[tuple[int, int]]], ways: set[str], random: Any) -> None:
+    spans: list[Event] = []
+    for tid, intervals in enumerate(threads):
+        for number, (start, end) in enumerate(intervals):
+            args = {"Ev Idx": len(spans), "Input Dims": [[number]], "correlation": 1 + len(spans)}
+            what = {"ph": "X", "cat": random.choice(("cpu_op", "cuda_runtime", "kernel")), "name": f"op{number}"}
+            spans.append({**what, "pid": 1, "tid": tid, "ts": start + 0.125, "dur": end - start, "args": args})
+    flows = [{"ph": "s", "cat": "ac2g", "name": "ac2g", "id": i, "pid": 1, "tid": 0, "ts": i} for i in range(3)]
+    other = [dict(event) for event in (spans if "without flows" in ways else [*spans, *flows])]
+    if "text times" in ways:
+        other = [{**event, **{key: str(event[key]) for key in ("ts", "dur") if key in event}} for event in other]
+    if "keys in any order" in ways:
+        other = [dict(random.sample(list(event.items()), len(event))) for event in other]
+    text = json.dumps(other if "an array" in ways else {"traceEvents": other}).encode()
+    if "members" in ways:
+        cut = random.randrange(len(text))
+        text = gzip.compress(text[:cut]) + gzip.compress(text[cut:])
+    if "gzip" in ways and "members" not in ways:
+        text = gzip.compress(text)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / "plain.json", Path(folder) / "other.json"]
+        paths[0].write_text(json.dumps({"traceEvents": [*spans, *flows]}))
+        paths[1].write_bytes(text)
+        plain, spelled = map(read_events, paths)
+    assert_same(spelled, plain)
+    assert not [finding for finding in spelled.findings if finding.severity != "note" and finding.code != "no_events"]
+
+
 @given(st.text('"tsdur: \\', max_size=60), st.text('"tsdur: \\', max_size=60))
 def test_words_are_counted_wherever_they_stand(before: str, after: str) -> None:
     text = (before + '"ts": 1, "dur": 2' + after).encode()
