@@ -30,7 +30,7 @@ _HEADER_BLOCK = 64 << 10  # header values are decoded from the whole buffer: kee
 _SEPARATORS = " \t\r\n,"
 _BOM = b"\xef\xbb\xbf"
 _ELEMENT = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)  # for boundaries: no number is evaluated
-_HEADER = json.JSONDecoder(strict=False)
+_HEADER = json.JSONDecoder(strict=False, parse_int=lambda digits: int(digits) if len(digits) < 4300 else digits)
 _EVENT = re.compile(r'\{\s*"(?:ph|name|cat|ts|pid|tid)"\s*:')
 
 

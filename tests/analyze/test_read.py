@@ -402,6 +402,13 @@ def test_what_the_header_lacks_or_repeats_is_said(span: Spans, tmp_path: Path) -
         assert code in [f.code for f in read.findings]
 
 
+def test_a_number_too_long_for_python_does_not_cost_the_header(span: Spans, write: Writer) -> None:
+    path = write([span("a", 0, 1)], header={"id": "long", "schemaVersion": 1})
+    path.write_text(path.read_text().replace('"long"', "9" * 5000))
+    events = read_events(path)
+    assert (events.frames.host.height, events.header["id"], events.header["schemaVersion"]) == (1, "9" * 5000, 1)
+
+
 def test_a_broken_header_does_not_cost_the_events(span: Spans, tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     events = json.dumps([span("a", 0, 1)])
