@@ -30,7 +30,7 @@ _HEADER_BLOCK = 64 << 10  # header values are decoded from the whole buffer: kee
 _SEPARATORS = " \t\r\n,"
 _BOM = b"\xef\xbb\xbf"
 _ELEMENT = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)  # for boundaries: no number is evaluated
-_HEADER = json.JSONDecoder(strict=False)
+_HEADER = json.JSONDecoder(strict=False, parse_int=lambda digits: int(digits) if len(digits) < 4300 else digits)
 _EVENT = re.compile(r'\{\s*"(?:ph|name|cat|ts|pid|tid)"\s*:')
 
 
@@ -113,7 +113,7 @@ class _Reader:
 
     def _read_keys(self) -> None:
         """The members of the top-level object. A file that ends inside keeps what it had."""
-        found = False
+        found, comma = False, True
         while True:
             char = self._next()
             if char == b"}":
@@ -124,19 +124,27 @@ class _Reader:
                 break
             if char == b",":
                 self.buffer.drop(1)
+                comma = True
                 continue
+            where = f"at byte {self._at():,}"
             key = self._value() if char == b'"' else None
             if key is _END or (self.buffer.ended and not len(self.buffer)):
                 self._truncated()
                 break
             if not isinstance(key, str) or self._next() != b":":
-                if found or not self._skip_to_events():
+                if found:  # the events are read: a damaged end does not cost them
+                    self.findings.add("header_damaged", where)
+                    break
+                if not self._skip_to_events():
                     raise TraceError(f"{self._name()}: invalid JSON at byte {self._at():,}: a key was expected")
                 key = _EVENTS
             else:
                 self.buffer.drop(1)
+                self.findings.add("missing_comma", where, int(not comma))
+            comma = False
             if key == _EVENTS and self._next() == b"[":
                 self.buffer.drop(1)
+                self.findings.add("duplicate_key", f"{_EVENTS}, {where}", int(found))
                 found = True
                 if not self._read_array():
                     break
