@@ -2,7 +2,8 @@
 
 One folder per file content and tool version in the user's cache directory (TRACEKIT_CACHE_DIR, else the system's
 place), written aside and moved into place whole, so that two writers cannot meet; the longest unused go first when all
-exceed LIMIT_BYTES. It may be deleted at any time. Nothing of it is trusted to be there or to be sound.
+exceed LIMIT_BYTES. It may be deleted at any time. Nothing of it is trusted to be there or to be sound, and what anybody
+else could have written is not read.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ import polars as pl
 
 import tracekit
 from tracekit.errors import TraceError
+from tracekit.safety import is_private
 
 from .decode import Frames
 from .quality import Finding
 from .read import Events, read_events
-from .stream import open_regular
+from .stream import Stamp, open_regular, stamp
 
-FORMAT = 2  # of the frames and findings: raise it with any change of the reader that tracekit's version does not tell
+FORMAT = 3  # of the frames and findings: raise it with any change of the reader that tracekit's version does not tell
 LIMIT_BYTES = 4 << 30
 _SMALLEST = 64 << 10  # smaller files are parsed in less time than it takes to look
 _ABOUT = "about.json"
@@ -40,33 +42,38 @@ def directory() -> Path:
 
 def load_events(path: Path, cache: bool = True) -> Events:
     """As `read_events`, from the cache where it has this content, and into it where not."""
-    entry = _entry(path) if cache else None
-    if entry is None:
+    known = _entry(path) if cache else None
+    if known is None:
         return read_events(path)
+    entry, seen = known
     found = _read(entry, path)
     if found is None:
         found = read_events(path)
         with contextlib.suppress(
             OSError, ValueError, RecursionError, pl.exceptions.PolarsError
         ):  # a full disk: without
-            _write(entry, found)
-            _evict(entry)
+            if stamp(path.stat()) == seen:  # else these may be events of another content
+                _write(entry, found)
+                _evict(entry)
     return found
 
 
-def _entry(path: Path) -> Path | None:
-    """The folder for this content; None for what is not cached: small, special or unreadable files."""
+def _entry(path: Path) -> tuple[Path, Stamp] | None:
+    """The folder for this content, and the file's stamp; None for what is not cached: small, special or unreadable."""
     try:
         with open_regular(path) as file:
-            if os.fstat(file.fileno()).st_size < _SMALLEST:
+            status = os.fstat(file.fileno())
+            if status.st_size < _SMALLEST:
                 return None
             digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except (OSError, TraceError):
         return None
-    return directory() / f"{tracekit.__version__}-{FORMAT}-{digest}"
+    return directory() / f"{tracekit.__version__}-{FORMAT}-{digest}", stamp(status)
 
 
 def _read(entry: Path, path: Path) -> Events | None:
+    if not is_private(entry):
+        return None
     try:
         about = json.loads((entry / _ABOUT).read_bytes())
         frames = Frames(**{f.name: pl.read_parquet(entry / f"{f.name}.parquet", glob=False) for f in fields(Frames)})
@@ -84,7 +91,7 @@ def _read(entry: Path, path: Path) -> Events | None:
 
 
 def _write(entry: Path, events: Events) -> None:
-    entry.parent.mkdir(parents=True, exist_ok=True)
+    entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=entry.parent))
     try:
         for f in fields(Frames):

@@ -15,14 +15,18 @@ import polars as pl
 from tracekit.safety import sanitize
 
 from . import events as ev
-from .forgive import Mark, Odd, WindowEnd, forgive, nanoseconds, paired
+from .forgive import KEYS, Mark, Odd, WindowEnd, forgive, nanoseconds, paired
 from .nest import sweep_order
 from .quality import Findings
 
 _STRICT = msgspec.json.Decoder(list[ev.Known])
 _ONE = msgspec.json.Decoder(ev.Known)
 _PIECES = msgspec.json.Decoder(list[msgspec.Raw])
+_KEYS = tuple(f'"{key}"'.encode() for key in sorted(KEYS))
+_NUMBERS = [int.from_bytes(key[:4], "little") for key in _KEYS]
+_ESCAPED = re.compile(rb"\\u00[67]")  # no writer spells letters so, but in a key one would hide it
 _TS = re.compile(rb'"ts"\s*:\s*(-?[\d.]+)(?=[,}\s])')
+_REFUSED = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 _SEPARATORS = b" \t\r\n,"
 _LATEST_NS = 1 << 62  # 146 years from whatever zero: the end of an event must fit int64 too
 _MAX_DUR_NS = 30 * 86_400 * 10**9  # a duration beyond 30 days is a broken clock, not work
@@ -64,38 +68,41 @@ class Decoder:
         start = next((at for at, char in enumerate(data) if char not in _SEPARATORS), len(data))
         body = b"".join((b"[", data[start:], b"]"))  # one copy: a new page costs as much as decoding what is on it
         try:
-            if self._take(_STRICT.decode(body), body):
+            decoded = _STRICT.decode(body)
+            if _once(body, decoded) and self._take(decoded, body):
                 return True
-        except (msgspec.MsgspecError, RecursionError):
+        except _REFUSED:
             pass
         try:
             pieces = _PIECES.decode(body)
-        except (msgspec.MsgspecError, RecursionError):
+        except _REFUSED:
             return False
         known: list[Any] = []
         texts: list[bytes] = []
-        for piece in pieces:
+        for text in map(bytes, pieces):
             try:
-                known.append(_ONE.decode(piece))
-                texts.append(bytes(piece))
-            except (msgspec.MsgspecError, RecursionError):
-                self.element(bytes(piece).decode("utf-8", "surrogateescape"))
-        if not self._take(known, b",".join(texts)):
+                known.append(_ONE.decode(text))
+                texts.append(text)
+            except _REFUSED:
+                self.element(text.decode("utf-8", "surrogateescape"))
+        body = b",".join(texts)
+        if not _once(body, known):
+            for text in filter(_twice, texts):
+                self.element(text.decode("utf-8", "surrogateescape"))
+            kept = [(event, text) for event, text in zip(known, texts, strict=True) if not _twice(text)]
+            known, texts = [event for event, _ in kept], [text for _, text in kept]
+            body = b",".join(texts)
+        if not self._take(known, body):
             for text in texts:
                 self.element(text.decode("utf-8", "surrogateescape"))
         return True
 
     def _take(self, decoded: list[Any], block: bytes) -> bool:
-        """Sort strictly decoded events into frames; False when a key is given twice or a time is not a plain number."""
+        """Sort strictly decoded events into frames; False when a time is not a plain number."""
         groups: defaultdict[Any, list[Any]] = defaultdict(list)
         for event in decoded:
             groups[type(event)].append(event)
         durs = {kind: [e.dur for e in rows] for kind, rows in groups.items()}
-        lasting = len(decoded) - sum(dur.count(None) for dur in durs.values())
-        if _count(block, b'"ts"') != len(decoded):
-            return False  # a key given twice: typed decoding would keep the last in silence
-        if _count(block, b'"dur') != lasting and block.count(b'"dur"') != lasting:
-            return False
         starts = _starts(block, decoded, groups)
         if starts is None:
             return False
@@ -232,11 +239,26 @@ def _numbered(threads: dict[tuple[int, int], int]) -> tuple[pl.DataFrame, ev.Int
     return pl.DataFrame([pl.Series("thread", range(len(names)), dtype=pl.Int32), *ids]), number
 
 
-def _count(block: bytes, word: bytes) -> int:
-    """How often four bytes stand in a block. As numbers, at each of four alignments: far quicker than a search."""
-    number = int.from_bytes(word, "little")
-    views = (np.frombuffer(block, "<u4", (len(block) - at) // 4, at) for at in range(min(4, len(block))))
-    return sum(int(np.count_nonzero(one == number)) for one in views)
+def _once(block: bytes, decoded: list[Any]) -> bool:
+    """Whether every event has every key once, as profilers write them; typed decoding keeps the last in silence."""
+    lasting = len(decoded) - [event.dur for event in decoded].count(None)
+    for key, count in zip(_KEYS, _counts(block), strict=True):
+        expected = lasting if key == b'"dur"' else len(decoded)
+        if count != expected and block.count(key) != expected:
+            return False
+    return b"\\" not in block or not _ESCAPED.search(block)
+
+
+def _twice(event: bytes) -> bool:
+    """Whether an event may have a key twice, or one that is not spelled out."""
+    return any(event.count(key) > 1 for key in _KEYS) or (b"\\" in event and bool(_ESCAPED.search(event)))
+
+
+def _counts(block: bytes) -> list[int]:
+    """How often each of `_KEYS`, up to its fourth byte, stands in a block. As numbers: far quicker than a search."""
+    quotes = np.flatnonzero(np.frombuffer(block, np.uint8, max(0, len(block) - 3)) == ord('"'))
+    words = np.ndarray(max(0, len(block) - 3), "<u4", block, strides=(1,))[quotes]
+    return [int(np.count_nonzero(words == number)) for number in _NUMBERS]
 
 
 def _starts(block: bytes, decoded: list[Any], groups: Mapping[Any, list[Any]]) -> dict[Any, ev.Int64s] | None:

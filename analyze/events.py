@@ -111,12 +111,17 @@ class Span(Event, gc=False, kw_only=True):
 class Instant(Event, gc=False, kw_only=True):
     """A moment; the Python exporter writes it as a span of duration 0."""
 
+    ph: Literal["i", "I", "X"] = "i"
     dur: float | None = None
 
 
-class Skipped(msgspec.Struct, gc=False, tag_field="cat"):
-    """What nothing reads; its times are kept so that the times of a block can be counted."""
+class Skipped(msgspec.Struct, gc=False, kw_only=True, tag_field="cat"):
+    """What nothing reads; its times are kept so that the times of a block can be counted.
 
+    A begin or an end is refused: it may stand between two of those that are read.
+    """
+
+    ph: Literal["X", "s", "t", "f", "i", "b", "n", "e", "C"] = "X"
     ts: float
     dur: float | None = None
 
@@ -165,6 +170,8 @@ def category(event: Any) -> str:
 
 FLOAT_EXACT_US = float(1 << 43)  # below this, a double holds microseconds with three decimals to the nanosecond
 
+_NEVER_US = float(1 << 53)  # 285 years
+
 # Every host event has the first of these; what only one kind of event has becomes a frame of its own, joined by `row`.
 # Names recur, so they are dictionary-encoded.
 _HOST: dict[str, Any] = {"name": pl.Categorical, "start_ns": pl.Int64, "dur_ns": pl.Int64, "thread": pl.Int32}
@@ -210,9 +217,10 @@ MEMORY_SCHEMA: dict[str, Any] = {
 def to_ns(us: Sequence[float] | NDArray[np.float64]) -> Int64s:
     """Microseconds as doubles (|us| < 2^43, at most three decimals) to exact int64 nanoseconds.
 
-    Whole and fraction are converted apart, before anything is added: sums of doubles misplace touching siblings.
+    Whole and fraction are converted apart, before anything is added: sums of doubles misplace touching siblings. What
+    no clock tells stays too large, where int64 would wrap around.
     """
-    values = np.asarray(us, dtype=np.float64)
+    values = np.clip(np.asarray(us, dtype=np.float64), -_NEVER_US, _NEVER_US)
     whole = np.floor(values)
     return whole.astype(np.int64) * 1000 + np.rint((values - whole) * 1000).astype(np.int64)
 
@@ -265,7 +273,7 @@ def _compact(raw: bytes) -> str | None:
     """One spelling of a JSON value however the file was laid out; few distinct ones exist in a trace."""
     try:
         return msgspec.json.format(raw, indent=-1).decode("utf-8", "replace") if raw else None
-    except RecursionError:  # nested beyond all shapes; half a block must not be taken twice
+    except (RecursionError, msgspec.MsgspecError):  # nested beyond all shapes; half a block must not be taken twice
         return None
 
 

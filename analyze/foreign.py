@@ -29,10 +29,11 @@ from typing import Any
 import msgspec
 
 from tracekit.errors import TraceError, UsageError
-from tracekit.points import UNKNOWN, Identity, Point, Sample
+from tracekit.points import UNKNOWN, Identity, Point, Positive, Sample, Whole
 from tracekit.safety import sanitize
 
 POINTS_FILE = "points.toml"
+_LONGEST_MS = 30 * 86_400_000
 _SUFFIXES = re.compile(r"(\.pt)?(\.trace)?\.json(\.gz)?$")
 _RANK_IN_NAME = re.compile(r"rank[-_.]?(\d+)", re.IGNORECASE)
 
@@ -44,12 +45,12 @@ class Entry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     model: str
     length: float
     length_unit: str = "tokens"
-    batch: int = 1
+    batch: Positive = 1
     mode: str = UNKNOWN
     attention: str = UNKNOWN
     dtype: str = UNKNOWN
     device: str = UNKNOWN
-    tokens: int | None = None
+    tokens: Whole | None = None
     latency_ms: list[float] = []
 
     def point(self) -> Point:
@@ -73,12 +74,18 @@ def described(folder: Path) -> dict[Path, Point]:
         entries = msgspec.convert(document, dict[str, list[Entry]])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise UsageError(f"{where}: {sanitize(error)}") from None
+    except RecursionError:
+        raise UsageError(f"{where}: nested too deeply") from None
     if set(entries) - {"point"}:
         raise UsageError(f"{where}: points are tables named [[point]], and nothing else")
     found: dict[Path, Point] = {}
     for entry in entries.get("point", []):
         if not all(0 < number < math.inf for number in (entry.length, *entry.latency_ms)):
             raise UsageError(f"{where}: {sanitize(entry.file)}: length and latency_ms must be numbers above 0")
+        if max(entry.latency_ms, default=0.0) > _LONGEST_MS:
+            raise UsageError(f"{where}: {sanitize(entry.file)}: a latency of more than 30 days is none")
+        if Path(entry.file).is_absolute() or ".." in Path(entry.file).parts:
+            raise UsageError(f"{where}: {sanitize(entry.file)}: name files beside or below the {POINTS_FILE}")
         file = folder / entry.file
         if not file.is_file():
             raise UsageError(f"{where}: no such file: {sanitize(entry.file)}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +14,10 @@ import msgspec
 
 from . import events as ev
 
-_NUMBER = re.compile(r"\s*(-?)(\d{1,40})(?:\.(\d{1,40}))?(?:[eE]([+-]?\d{1,2}))?\s*")
+_NUMBER = re.compile(r"\s*(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]{1,4000}))?\s*")
+_WHOLE = re.compile("-?[0-9]{1,4300}")  # as many digits as the strict reader takes, and as Python does
 _INT64 = 1 << 63
+KEYS = frozenset(("ts", "dur", "ph", "cat", "name", "pid", "tid"))  # with two of these nobody knows what an event is
 WINDOW_END = "Record Window End"
 _NAMED_BASE = 1 << 40  # thread and process names that are no numbers become ids below -_NAMED_BASE
 
@@ -34,10 +38,14 @@ class Odd:
 
 @dataclass(frozen=True)
 class Mark:
-    """A begin or an end of a span given in two halves (ph B and E); `event` is None for an end."""
+    """A begin or an end of a span given in two halves (ph B and E).
+
+    `event` is None for an end, and for the begin of what nothing reads, whose end must not close another.
+    """
 
     thread: tuple[int, int]
     time_ns: int
+    begins: bool
     event: ev.Event | None
 
 
@@ -48,18 +56,29 @@ class WindowEnd:
     time_ns: int | None
 
 
-class _DuplicateKeyError(ValueError):
-    pass
+class _Object(dict[str, Any]):
+    """A JSON object: of a key given twice the last value, as the strict reader takes it; `twice` has such keys."""
+
+    twice: frozenset[str] = frozenset()
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
+def _object(pairs: list[tuple[str, Any]]) -> _Object:
+    result = _Object(pairs)
     if len(result) != len(pairs):
-        raise _DuplicateKeyError
+        result.twice = frozenset(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
     return result
 
 
-_OPTIONS: dict[str, Any] = {"object_pairs_hook": _object, "parse_float": _Number, "parse_int": _Number}
+def _refuse(word: str) -> Any:
+    raise ValueError(word)
+
+
+_OPTIONS: dict[str, Any] = {
+    "object_pairs_hook": _object,
+    "parse_float": _Number,
+    "parse_int": _Number,
+    "parse_constant": _refuse,
+}
 _STRICT = json.JSONDecoder(**_OPTIONS)
 _LENIENT = json.JSONDecoder(strict=False, **_OPTIONS)
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what surrogateescape makes of bytes that are no UTF-8
@@ -73,28 +92,24 @@ def _parsed(text: str) -> tuple[Any, tuple[str, ...]]:
     damaged = ("bad_text",) if _NOT_UTF8.search(text) else ()
     try:
         return _STRICT.decode(text), damaged
-    except _DuplicateKeyError:
-        raise
     except RecursionError:
         return _LENIENT.decode(shallow(text)[0]), (*damaged, "deep_value")
     except ValueError:
         pass
     try:
         return _LENIENT.decode(text), ("bad_text",)
-    except _DuplicateKeyError:
-        raise
     except ValueError:
         return _LENIENT.decode(_STRING_OR_WORD.sub(lambda m: m[1] or "null", text)), (*damaged, "bad_value")
 
 
-def shallow(text: str) -> tuple[str, int]:
-    """The object or list that `text` begins with, null for what is nested deeper than 64 levels; and its length.
+def shallow(text: str, begin: int = 0) -> tuple[str, int]:
+    """The object or list at `begin`, with null for what is nested deeper than 64 levels; and where it ends.
 
     Raises ValueError when it does not end.
     """
     kept: list[str] = []
-    depth = start = 0
-    for match in _TOKEN.finditer(text):
+    depth, start = 0, begin
+    for match in _TOKEN.finditer(text, begin):
         char = match[0]
         if char in "{[":
             depth += 1
@@ -114,27 +129,28 @@ def forgive(text: str) -> Odd | Mark | WindowEnd | str:
     notes: tuple[str, ...] = ()
     try:
         value, notes = _parsed(text)
-    except _DuplicateKeyError:
-        return "duplicate_key"
     except (ValueError, RecursionError):
         return "bad_event"
-    if not isinstance(value, dict):
+    if not isinstance(value, _Object):
         return "bad_event"
+    if value.twice & KEYS:
+        return "duplicate_key"
     category = _text(value.get("cat"))
     if value.get("name") == WINDOW_END and value.get("ph") == "i":
         return WindowEnd(nanoseconds(value.get("ts")))
-    if "ph" not in value and category in ev.STRUCTS:
+    if "ph" not in value and category in ev.STRUCTS and category != ev.MEMORY:
         return "bad_event"
-    if value.get("ph") == "E" or (value.get("ph") == "B" and category in ev.STRUCTS):
+    if value.get("ph") in ("B", "E"):
         time = nanoseconds(value.get("ts"))
+        if time is None:
+            return "bad_time"
+        begins = value["ph"] == "B"
         thread = (_thread_id(value.get("pid")), _thread_id(value.get("tid")))
-        return (
-            "bad_time" if time is None else Mark(thread, time, None if value["ph"] == "E" else _struct(category, value))
-        )
+        return Mark(thread, time, begins, _struct(category, value) if begins and category in ev.STRUCTS else None)
     if category not in ev.STRUCTS or (value.get("ph") != "X" and category != ev.MEMORY):
         return ""
     start = nanoseconds(value.get("ts"))
-    dur = 0 if category == ev.MEMORY and "dur" not in value else nanoseconds(value.get("dur"))
+    dur = 0 if category == ev.MEMORY else nanoseconds(value.get("dur"))
     if start is None or dur is None:
         return "bad_time"
     notes += ("string_time",) if _is_text(value.get("ts")) or _is_text(value.get("dur")) else ()
@@ -148,15 +164,15 @@ def paired(marks: list[Mark]) -> tuple[list[Odd], int]:
     opened: dict[tuple[int, int], list[Mark]] = {}
     for mark in sorted(marks, key=lambda mark: mark.time_ns):  # stable: at one instant the order of the file decides
         stack = opened.setdefault(mark.thread, [])
-        if mark.event is not None:
+        if mark.begins:
             stack.append(mark)
         elif stack:
             begin = stack.pop()
-            assert begin.event is not None
-            spans.append(Odd(begin.event, begin.time_ns, mark.time_ns - begin.time_ns, ()))
+            if begin.event is not None:
+                spans.append(Odd(begin.event, begin.time_ns, mark.time_ns - begin.time_ns, ()))
         else:
             unpaired += 1
-    return spans, unpaired + sum(map(len, opened.values()))
+    return spans, unpaired + sum(begin.event is not None for stack in opened.values() for begin in stack)
 
 
 def nanoseconds(value: Any) -> int | None:
@@ -164,31 +180,42 @@ def nanoseconds(value: Any) -> int | None:
     match = _NUMBER.fullmatch(value) if isinstance(value, str) else None
     if not match:
         return None
-    sign, whole, fraction, exponent = match[1], match[2], match[3] or "", int(match[4] or 0)
-    if abs(exponent) > 18:
-        return None
-    shift = exponent + 3 - len(fraction)
-    digits = int(whole + fraction)
-    result = digits * 10**shift if shift >= 0 else (digits + 10**-shift // 2) // 10**-shift
+    sign, whole, fraction = match[1], match[2], match[3] or ""
+    shift = int(match[4] or 0) + 3 - len(fraction)
+    digits = (whole + fraction).lstrip("0")
+    if len(digits) + shift > 19:  # before a power of ten is made of what the file says
+        return None if digits else 0
+    if shift < 0:
+        digits, rest = digits[:shift] or "0", digits[shift:] if len(digits) >= -shift else ""
+        result = int(digits) + (rest >= "5")
+    else:
+        result = int(digits or "0") * 10**shift
     return None if result >= _INT64 else (-result if sign else result)
 
 
 def _struct(category: str, value: dict[str, Any]) -> ev.Event:
     """The struct with every argument that has a usable value; the times are carried beside it."""
     cls = ev.STRUCTS[category]
-    args_type = type(cls.__struct_defaults__[-1])
+    args_type, names = _arguments(cls)
     given = value.get("args")
     given = given if isinstance(given, dict) else {}
     args: dict[str, Any] = {}
-    for field in msgspec.structs.fields(args_type):
-        content = given.get(field.encode_name)
-        usable = _raw(content) if field.name in ("shapes", "dtypes", "concrete") else _integer(content)
+    for name, encoded in names:
+        content = given.get(encoded)
+        usable = _raw(content) if name in ("shapes", "dtypes", "concrete") else _integer(content)
         if usable is not None:
-            args[field.name] = usable
+            args[name] = usable
     pid, tid = _thread_id(value.get("pid")), _thread_id(value.get("tid"))
     usual = {"ph": "X", "dur": 0.0} if issubclass(cls, ev.Span) else {}
     event: ev.Event = cls(ts=0.0, name=_text(value.get("name")), pid=pid, tid=tid, args=args_type(**args), **usual)
     return event
+
+
+@functools.cache
+def _arguments(event: type[ev.Event]) -> tuple[type[msgspec.Struct], list[tuple[str, str]]]:
+    """The type of an event's arguments, and their names: in our code, and in the file."""
+    args = type(event.__struct_defaults__[-1])
+    return args, [(field.name, field.encode_name) for field in msgspec.structs.fields(args)]
 
 
 def _is_text(value: Any) -> bool:
@@ -200,7 +227,7 @@ def _text(value: Any) -> str:
 
 
 def _integer(value: Any) -> int | None:
-    if not isinstance(value, str) or not re.fullmatch(r"-?\d{1,19}", value):
+    if not isinstance(value, str) or not re.fullmatch("-?[0-9]{1,19}", value):
         return None
     number = int(value)
     return number if -_INT64 <= number < _INT64 else None
@@ -215,15 +242,14 @@ def _raw(value: Any) -> msgspec.Raw | None:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, _Number):
-        return int(value) if re.fullmatch(r"-?\d{1,19}", value) else str(value)
+        return int(value) if re.fullmatch("-?[0-9]{1,19}", value) else str(value)
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    return value
+    return _text(value) if isinstance(value, str) else value
 
 
 def _thread_id(value: Any) -> int:
     """A number for any thread or process id; "123" and 123 are one, other names get numbers of their own."""
-    number = _integer(value)
-    if number is not None:
-        return number
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value)
     return 0 if value is None else -_NAMED_BASE - zlib.crc32(json.dumps(value).encode())

@@ -25,9 +25,10 @@ import polars as pl
 import tracekit
 from tracekit.errors import TraceError
 from tracekit.rules import Rules
+from tracekit.safety import is_private
 
 from .cache import directory
-from .stream import open_regular
+from .stream import Stamp, open_regular, stamp
 
 MOST = 2000  # traces
 _SMALLEST = 4 << 10  # bytes of a file: smaller ones are analysed in less time than it takes to look
@@ -37,28 +38,31 @@ _DIGEST = 16  # bytes before each table, of the rest
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of one trace; `folder` None: nothing is."""
+    """What is kept of one trace; `folder` None: nothing is. `file` had this `stamp` when its content was digested."""
 
     folder: Path | None
+    file: Path = Path()
+    stamp: Stamp | None = None
 
     @classmethod
     def of(cls, path: Path, rules: Rules) -> Kept:
         """Of the file's content as it is now. Small, special and unreadable files are not kept."""
         try:
             with open_regular(path) as file:
-                if os.fstat(file.fileno()).st_size < _SMALLEST:
+                status = os.fstat(file.fileno())
+                if status.st_size < _SMALLEST:
                     return NOTHING
                 digest = hashlib.file_digest(file, _hash)
         except (OSError, TraceError):
             return NOTHING
         said = [(r.subject, r.pattern.pattern, r.pattern.flags, r.component, r.part) for r in rules.rules]
         digest.update(f"{_code()} {said}".encode("utf-8", "surrogatepass"))
-        return cls(directory().parent / "tables" / digest.hexdigest())
+        return cls(directory().parent / "tables" / digest.hexdigest(), path, stamp(status))
 
     @property
     def known(self) -> bool:
         """Whether anything is kept: then the file was readable."""
-        return self.folder is not None and self.folder.is_dir()
+        return self.folder is not None and is_private(self.folder)
 
     def table(self, name: str, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
         """What was kept under `name`, or is made now."""
@@ -74,13 +78,13 @@ class Kept:
             return make()
         path = self.folder / _hash(name.encode()).hexdigest()
         with contextlib.suppress(OSError, ValueError, pl.exceptions.PolarsError):
-            data = path.read_bytes()
+            data = path.read_bytes() if self.known else b""
             if data[:_DIGEST] == _hash(data[_DIGEST:]).digest():
                 return decode(data[_DIGEST:])
         value = make()
         with contextlib.suppress(OSError, ValueError, pl.exceptions.PolarsError):  # a full disk: without
             data = encode(value)
-            if len(data) <= _LARGEST:
+            if len(data) <= _LARGEST and stamp(self.file.stat()) == self.stamp:  # else it may be of another content
                 _write(path, _hash(data).digest() + data)
         return value
 
@@ -109,8 +113,8 @@ def _encoded(table: pl.DataFrame) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    if not path.parent.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if not is_private(path.parent):
+        path.parent.mkdir(mode=0o700, parents=True)  # fails where somebody else's is
         _evict(path.parent.parent)
     os.utime(path.parent)  # its last use
     handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)

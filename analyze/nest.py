@@ -96,7 +96,8 @@ def sweep_order(events: pl.DataFrame) -> Int64s:
         rows = events.select(pl.col("end_ns", "ev_idx", "name").gather(order[tied])).with_columns(
             pl.col("name").cast(pl.String), group=np.cumsum(~np.append(False, same))[tied], row=order[tied]
         )
-        rows = rows.sort("group", "end_ns", "ev_idx", "name", descending=[False, True, False, False])
+        keys = ("group", "end_ns", "ev_idx", "name")  # of those that are the same in all, the order is that of `events`
+        rows = rows.sort(keys, descending=[False, True, False, False], maintain_order=True)
         order[tied] = rows["row"].to_numpy()
     return order
 

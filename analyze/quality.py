@@ -37,7 +37,11 @@ _KNOWN: dict[str, tuple[str, str, str]] = {
     "bad_text": ("warning", "text with raw control characters or bytes that are no UTF-8 was read as it is", ""),
     "bad_value": ("warning", "values that are no JSON (inf, nan, N/A) were left out", ""),
     "deep_value": ("warning", "arguments nested deeper than 64 levels were left out", ""),
-    "missing_comma": ("warning", "commas between events are missing", "check how the file was written"),
+    "missing_comma": (
+        "warning",
+        "commas between events or keys are missing",
+        "check how the file was written",
+    ),
     "no_events": ("warning", "the file is sound and holds no events", "the profiler never reached its recording steps"),
     "overlap": (
         "warning",

@@ -30,7 +30,7 @@ _HEADER_BLOCK = 64 << 10  # header values are decoded from the whole buffer: kee
 _SEPARATORS = " \t\r\n,"
 _BOM = b"\xef\xbb\xbf"
 _ELEMENT = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)  # for boundaries: no number is evaluated
-_HEADER = json.JSONDecoder(strict=False)
+_HEADER = json.JSONDecoder(strict=False, parse_int=lambda digits: int(digits) if len(digits) < 4300 else digits)
 _EVENT = re.compile(r'\{\s*"(?:ph|name|cat|ts|pid|tid)"\s*:')
 
 
@@ -113,7 +113,7 @@ class _Reader:
 
     def _read_keys(self) -> None:
         """The members of the top-level object. A file that ends inside keeps what it had."""
-        found = False
+        found, comma = False, True
         while True:
             char = self._next()
             if char == b"}":
@@ -124,19 +124,27 @@ class _Reader:
                 break
             if char == b",":
                 self.buffer.drop(1)
+                comma = True
                 continue
+            where = f"at byte {self._at():,}"
             key = self._value() if char == b'"' else None
             if key is _END or (self.buffer.ended and not len(self.buffer)):
                 self._truncated()
                 break
             if not isinstance(key, str) or self._next() != b":":
-                if found or not self._skip_to_events():
+                if found:  # the events are read: a damaged end does not cost them
+                    self.findings.add("header_damaged", where)
+                    break
+                if not self._skip_to_events():
                     raise TraceError(f"{self._name()}: invalid JSON at byte {self._at():,}: a key was expected")
                 key = _EVENTS
             else:
                 self.buffer.drop(1)
+                self.findings.add("missing_comma", where, int(not comma))
+            comma = False
             if key == _EVENTS and self._next() == b"[":
                 self.buffer.drop(1)
+                self.findings.add("duplicate_key", f"{_EVENTS}, {where}", int(found))
                 found = True
                 if not self._read_array():
                     break
@@ -220,13 +228,14 @@ class _Reader:
             self.buffer.drop(max(0, len(self.buffer) - _HEADER_BLOCK))  # only the last line's indentation matters
             self.buffer.fill(BLOCK)
         indent = self.buffer.peek(self.buffer.white()).rpartition(b"\n")[2]
-        self.cuts = (b"\n" + indent + b"},\n" + indent + b"{", *_COMPACT_CUTS)
+        self.cuts = (b"\n" + indent + b"},\n" + indent + b"{", b"},\n" + indent + b"{", *_COMPACT_CUTS)
 
     def _last_cut(self) -> int:
         """The byte after the last event that surely ends in the buffer; 0 when there is none.
 
-        A raw line break cannot stand inside a JSON string, so an indented boundary cannot either; compact dumps are
-        cut before a key that begins an event, whose quotes would be escaped inside a string.
+        A raw line break cannot stand inside a JSON string, so a boundary of lines cannot either, whether events are
+        indented or a line each; compact dumps are cut before a key that begins an event, whose quotes would be escaped
+        inside a string.
         """
         for separator in self.cuts:
             at = self.buffer.last(separator)
@@ -284,10 +293,9 @@ class _Reader:
             _, end = _ELEMENT.raw_decode(text, position)
         except RecursionError:
             try:
-                element, length = shallow(text[position:])
+                end = shallow(text, position)[1]  # whole: the decoder makes it shallow, and says so
             except ValueError:
                 return self._incomplete(text, position)
-            return element, position + length
         except ValueError as error:
             resume = _EVENT.search(text, position + 1)
             if resume is None or getattr(error, "pos", 0) > resume.start():  # it may only be cut off here

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from tracekit.safety import sanitize
 from tracekit.units import duration
 
 from .launches import AMBIGUOUS, BEFORE_WINDOW, NO_LAUNCH
@@ -20,10 +21,10 @@ def host_findings(host: pl.DataFrame, nesting: Nesting, window_end_ns: int | Non
     )
     by_python = (pl.col("own") == "python") | (pl.col("above") == "python")
     for code, rows in (("overlap", pair.filter(~by_python)), ("overlap_python", pair.filter(by_python))):
-        findings.add(code, str(rows["name"][0]) if rows.height else "", rows.height)
+        findings.add(code, _first_name(rows), rows.height)
     if window_end_ns is not None:
         cut = host.filter((pl.col("end_ns") == window_end_ns) & (pl.col("dur_ns") > 0))
-        findings.add("unfinished", str(cut["name"][0]) if cut.height else "", cut.height)
+        findings.add("unfinished", _first_name(cut), cut.height)
     return findings
 
 
@@ -42,9 +43,13 @@ def device_findings(device: pl.DataFrame) -> Findings:
         most = int((early["launch_ns"] - early["start_ns"]).max())  # type: ignore[arg-type]
         findings.add("kernel_before_launch", f"by up to {duration(most)}", early.height)
     timeless = device.filter(pl.col("start_ns") == 0)
-    findings.add("device_time_zero", str(timeless["name"][0]) if timeless.height else "", timeless.height)
+    findings.add("device_time_zero", _first_name(timeless), timeless.height)
     stream = ("device", "stream")
     ordered = device.sort(*stream, "start_ns").with_columns(end_ns=pl.col("start_ns") + pl.col("dur_ns"))
     over = ordered.filter(pl.col("end_ns") > pl.col("end_ns").shift(-1).over(stream))
-    findings.add("device_overrun", str(over["name"][0]) if over.height else "", over.height)
+    findings.add("device_overrun", _first_name(over), over.height)
     return findings
+
+
+def _first_name(rows: pl.DataFrame) -> str:
+    return sanitize(rows["name"][0]) if rows.height else ""

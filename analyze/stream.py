@@ -137,6 +137,14 @@ def _inflater() -> Any:
     return isal_zlib.decompressobj(wbits=31)
 
 
+Stamp = tuple[int, int, int, int]
+
+
+def stamp(status: os.stat_result) -> Stamp:
+    """What changes when a file is replaced or written to."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def open_regular(path: Path) -> io.BufferedReader:
     """Open without blocking on a pipe. Raises TraceError for all but regular files, OSError when that fails."""
     try:

@@ -12,7 +12,7 @@ from tracekit import points
 from tracekit.components import ANNOTATIONS
 from tracekit.errors import TraceError, UsageError
 from tracekit.points import Identity
-from tracekit.safety import sanitize
+from tracekit.safety import refuse_outside, sanitize
 
 from . import environment, estimate, models
 from .models.entry import MODES, PRESETS, ModelEntry
@@ -162,6 +162,7 @@ def make(request: Request, out: Path, *, force: bool = False, budget_s: float | 
                 cost = estimate.seconds(entry, identity, rate), estimate.disk_bytes(entry, identity)
                 for capture, folder in _folders(out, request.captures):
                     path = identity.path(folder)
+                    refuse_outside(path, out)
                     finished = not force and is_finished(path, identity)
                     planned.append(Planned(identity, path, finished, *cost, capture))
     return _within(planned, budget_s, request.seed, request.isolation)

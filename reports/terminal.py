@@ -344,10 +344,10 @@ def findings_block(findings: Sequence[Finding]) -> RenderableType | None:
     lines = [Text("Data quality", style="bold")]
     for f in findings:
         line = Text.assemble(
-            (f"{f.severity} ", _SEVERITY_STYLE.get(f.severity, "")), sanitize(f"{f.code} x{f.count}: {f.cost}")
+            (f"{f.severity} ", _SEVERITY_STYLE.get(f.severity, "")), sanitize(f"{f.code} x{f.count:,}: {f.cost}", None)
         )
         if f.where:
-            line.append(f" ({sanitize(f.where)})", style="dim")
+            line.append(f" ({sanitize(f.where, None)})", style="dim")
         if f.advice:
             line.append(f". {sanitize(f.advice[0].upper() + f.advice[1:], None)}")
         lines.append(line)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
-from tracekit import points
+from tracekit import cli, points
 from tracekit.points import Identity, PeakMemory, Point, Sample
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +30,10 @@ _CHROMIUM = [
 ]
 
 settings.register_profile("tracekit", deadline=None, derandomize=bool(os.environ.get("CI")), max_examples=60)
+# A planted fault is to be noticed, not explained: no shrinking, and the same examples every time.
+settings.register_profile(
+    "faults", settings.get_profile("tracekit"), derandomize=True, database=None, phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile("tracekit")
 
 
@@ -65,6 +69,21 @@ def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
             cwd=cwd or ROOT,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in this process, which is quicker: its exit code, stdout and stderr."""
+    monkeypatch.setattr(cli, "settle", lambda: None)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        try:
+            code = cli.main([*map(str, words)])
+        except SystemExit as left:  # argparse
+            code = int(str(left.code))
+        return code, *capsys.readouterr()
 
     return run
 

@@ -4,43 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.corpus import injection
 from tracekit import points
 from tracekit.points import Identity, PeakMemory, Point, Profile, Sample, Trial
 
-NAMES = [
-    "</script><script>alert(1)</script>",
-    "<!--<script>",
-    "<img src=x onerror=alert(1)>",
-    'x" onmouseover="alert(1)',
-    "</style><style>body{display:none}",
-    "javascript:alert(document.domain)",
-    "{{7*7}}${7*7}<%= 7*7 %>#{7*7}",
-    "__proto__",
-    "a.b[0]'\\\"]|datum.x;alert(1)//",
-    "a\u2028b\u2029c",
-    "\x1b[2J\x1b[31mPWNED\x1b[0m\x1b]0;title\x07",
-    "\x1b]8;;http://evil.example\x1b\\click\x1b]8;;\x1b\\",
-    "\x1b]52;c;cm0gLXJmIH4=\x07",
-    "\x9b31mC1\x9d0;t\x9c",
-    "evil\rgood\x08\x08",
-    "[red]x[/] [/] [bold",
-    "[link=file:///etc/passwd]aten::mm[/link]",
-    ":skull: :warning:",
-    "\u202egnp.exe\u202c\u200b\u2066x",
-    "\U0001f525 \u6a21\u578b \U0001f468\u200d\U0001f469\u200d\U0001f467",
-    "../../../../tmp/tracekit_pwned",
-    "a\x00b/..\\..\\x",
-    'CON.aux:|?*<>"',
-    "n" * 300,
-    '=HYPERLINK("http://evil","x")',
-    "|a|b|`x`\n# h",
-    "%s%n{0}{__class__}",
-    "",
-]
+NAMES = [name for name, _ in injection.NAMES.values()]
 # What acts on a terminal, or makes a text look like another. A line break is one where it is inside of a name.
 UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
@@ -62,12 +34,12 @@ def _packed(names: list[str], most: int = 190) -> Iterator[str]:
 LABELS = [*_packed(sorted((n for n in NAMES if 0 < len(n) < 100), key=lambda n: n[0] not in "=<")), "__proto__"]
 
 
-def write_study(folder: Path) -> None:
-    """Points whose every text is hostile: a pair of curves for each of `LABELS`, failures, a foreign trace, rubbish.
+def write_study(folder: Path, labels: Sequence[str] = LABELS, names: Sequence[str] = NAMES) -> None:
+    """Points whose every text is hostile: a pair of curves for each of `labels`, failures, a foreign trace, rubbish.
 
     Folders and files too, as far as file names can be.
     """
-    for number, label in enumerate(LABELS):
+    for number, label in enumerate(labels):
         place = folder / "".join(char for char in label if char not in "/\0")[:80]
         place.mkdir(parents=True, exist_ok=True)
         for length in (64, 512):
@@ -76,16 +48,17 @@ def write_study(folder: Path) -> None:
                 data = (
                     points.header(point)
                     + b'"traceEvents": '
-                    + json.dumps(list(_events(label, ms, device=number > 0))).encode()
+                    + json.dumps(list(_events(label, ms, names, device=number > 0))).encode()
                     + b"}"
                 )
                 (place / f"{length}{model[-1:] == '!'}\x1b[1m<b>\u202e.json").write_bytes(data)
         failed = _point(label, label, 4096, 0, number, status=label, reason=label, samples=[], memory=None)
         (place / f"x{points.FAILED_SUFFIX}").write_bytes(points.encode(failed))
     (folder / "\x1b[31m<b>.json").write_text("{")
-    foreign = [_span(name, 10 * i, 9, "cpu_op") for i, name in enumerate(NAMES)]
-    foreign += [_span(name, 10 * i - 1, 10, "user_annotation", tid=2) for i, name in enumerate(NAMES)]
-    head = {"host_name": NAMES[0], NAMES[1]: NAMES[1], "traceName": NAMES[2]}
+    foreign = [_span(name, 10 * i, 9, "cpu_op") for i, name in enumerate(names)]
+    foreign += [_span(name, 10 * i - 1, 10, "user_annotation", tid=2) for i, name in enumerate(names)]
+    job = {"rank": names[0], "backend": names[1], "pg_config": names[2]}
+    head = {"host_name": names[0], names[1]: names[1], "traceName": names[2], "distributedInfo": job}
     (folder / '<img src=x onerror="alert(1)">\n=1.json').write_text(json.dumps({**head, "traceEvents": foreign}))
 
 
@@ -128,7 +101,7 @@ def _span(name: str, start: float, dur: float, cat: str, tid: int = 1, args: Any
     return {"ph": "X", "cat": cat, "name": name, "pid": 1, "tid": tid, "ts": start, "dur": dur, "args": args or {}}
 
 
-def _events(label: str, ms: float, device: bool) -> Iterator[dict[str, Any]]:
+def _events(label: str, ms: float, names: Sequence[str], device: bool) -> Iterator[dict[str, Any]]:
     """A step of two layers of modules, with operators, Python frames, allocations and device work of every name."""
     us = round(ms) * 56_000  # whole microseconds for every part
     mark = "user_annotation"
@@ -143,8 +116,8 @@ def _events(label: str, ms: float, device: bool) -> Iterator[dict[str, Any]]:
         yield _span(f"tracekit::layer#{label}.{layer}", at, 0.45 * us, mark)
         yield _span(f"tracekit::attention#{label}.{layer}.{label}", at, 0.25 * us, mark)
         yield _span(f"tracekit::ffn#{label}.{layer}.f", at + 0.25 * us, 0.2 * us, mark)
-        each = 0.2 * us / len(NAMES)
-        for i, name in enumerate(NAMES if layer == 0 else (), 1):
+        each = 0.2 * us / len(names)
+        for i, name in enumerate(names if layer == 0 else (), 1):
             begin = at + (i - 1) * each
             yield _span(name, begin, each, "cpu_op", 1, {**_SHAPES, "Input type": [name], name: name})
             if device:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-HOST = {"cpu_op", "user_annotation", "cuda_runtime", "cuda_driver", "python_function"}
+LAUNCHES = {"cuda_runtime", "cuda_driver", "xpu_runtime", "privateuse1_runtime", "privateuse1_driver"}
+HOST = {"cpu_op", "user_annotation", "python_function"} | LAUNCHES
 DEVICE = {"kernel", "gpu_memcpy", "gpu_memset"}
+_KINDS = {"cpu_op": "operator", "user_annotation": "annotation", "python_function": "python"}
 PROBES = ("aten::mm", "aten::addmm", "aten::sum")  # the names whose times `tracekit check --json` tells
 
 Event = dict[str, Any]
@@ -51,6 +53,36 @@ def facts(events: Sequence[Event]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def further(events: Sequence[Event]) -> dict[str, Any]:
+    """The rest of the numbers of `tracekit check --json` that no component, phase or step decides."""
+    host = [event for event in events if _is_span(event) and event.get("cat") in HOST]
+    operators = _by_thread([event for event in host if event["cat"] == "cpu_op"])
+    return {
+        "cpu_op_busy_ns": sum(union([_span(e) for e in es]) for es in operators),
+        "n_threads": len(_by_thread(host)),
+        "host_span_ns": max((_span(e)[1] for e in host), default=0) - min((e["ts"] for e in host), default=0),
+        "n_memory": len(_instants(events)),
+        "peak_bytes": _peak_bytes(_instants(events)),
+    }
+
+
+def operators(events: Sequence[Event]) -> dict[tuple[str, str], list[int]]:
+    """Of each name and kind of host event: calls and ns of the outermost, self ns, calls and ns of all."""
+    host = [event for event in events if _is_span(event) and event.get("cat") in HOST]
+    found: dict[tuple[str, str], list[int]] = {}
+    same = defaultdict(list)
+    for event in host:
+        same[event["name"], _KINDS.get(event["cat"], "runtime")].append(event)
+    own = Counter[tuple[str, str]]()
+    for alike in _by_thread(host):
+        ordered = _ranked(alike)
+        for event, ns in zip(ordered, self_times([_span(event) for event in ordered]), strict=True):
+            own[event["name"], _KINDS.get(event["cat"], "runtime")] += ns
+    for key, alike in same.items():
+        found[key] = [*_outermost(alike), own[key], len(alike), sum(event["dur"] for event in alike)]
+    return found
+
+
 def union(spans: Sequence[Span]) -> int:
     """How long any of `spans` lasts."""
     total, reached = 0, None
@@ -63,7 +95,7 @@ def union(spans: Sequence[Span]) -> int:
 def self_times(spans: Sequence[Span]) -> list[int]:
     """Of each of `spans`, on one thread: for how long it is the open one that started last.
 
-    Of those that started at once, the one that ends first; then the later in the file. The sum is `union`.
+    Of those that started at once, the one that ends first; then the later one. The sum is `union`.
     """
     own = [0] * len(spans)
     waiting = sorted(range(len(spans)), key=lambda i: spans[i][0], reverse=True)
@@ -89,9 +121,27 @@ def _span(event: Event) -> Span:
     return event["ts"], event["ts"] + event["dur"]
 
 
+def _ranked(events: Sequence[Event]) -> list[Event]:
+    """By the profiler's own index, name and kind: of equal intervals the later one is the inner one."""
+
+    def rank(event: Event) -> tuple[int, str, int]:
+        kind = list(_KINDS).index(event["cat"]) if event["cat"] in _KINDS else len(_KINDS)
+        index = -1 if event["cat"] in LAUNCHES else event.get("args", {}).get("Ev Idx", -1)
+        return index, event["name"], kind
+
+    return sorted(events, key=rank)
+
+
+def _by_thread(events: Sequence[Event]) -> list[list[Event]]:
+    threads = defaultdict(list)
+    for event in events:
+        threads[str(event.get("pid")), str(event.get("tid"))].append(event)
+    return list(threads.values())
+
+
 def _self_ns(threads: Sequence[Sequence[Event]]) -> dict[str, int]:
     found = dict.fromkeys(PROBES, 0)
-    for events in threads:
+    for events in map(_ranked, threads):
         own = self_times([_span(event) for event in events])
         assert min(own) >= 0
         assert sum(own) == union([_span(event) for event in events])
@@ -115,10 +165,36 @@ def _outermost(events: Sequence[Event]) -> list[int]:
     return [calls, total]
 
 
+def _instants(events: Sequence[Event]) -> list[Event]:
+    instants = [e for e in events if e.get("cat") == "cpu_instant_event" and e.get("name") == "[memory]"]
+    return sorted(instants, key=lambda event: (event["ts"], event.get("args", {}).get("Ev Idx", -1)))
+
+
+def _peak_bytes(instants: Sequence[Event]) -> int | None:
+    """The most that is live on a device: what is allocated, and what was there before, as far as frees and totals say.
+
+    A free of what the last event of its address did not allocate is of what was there before.
+    """
+    last: dict[tuple[int, int, int], int] = {}
+    live, before, peak, total = Counter[Any](), Counter[Any](), Counter[Any](), {}
+    for event in instants:
+        args = event.get("args", {})
+        device, size = (args.get("Device Type", 0), args.get("Device Id", -1)), args.get("Bytes", 0)
+        block = (*device, args.get("Addr", 0))
+        if size < 0 and last.get(block) != -size:
+            before[device] -= size
+        last[block] = size
+        if device not in total:
+            total[device] = args.get("Total Allocated", 0) - size if "Total Allocated" in args else 0
+            peak[device] = size
+        live[device] += size
+        peak[device] = max(peak[device], live[device])
+    known = {device: before[device] if device[0] == 0 else max(before[device], total[device]) for device in total}
+    return max((peak[device] + known[device] for device in total), default=None)
+
+
 def _linked(sound: Sequence[Event]) -> list[Event]:
     """Device work whose correlation is not 0 and that of exactly one launch."""
-    launches = Counter(
-        str(e.get("args", {}).get("correlation", 0)) for e in sound if e.get("cat") in ("cuda_runtime", "cuda_driver")
-    )
+    launches = Counter(str(e.get("args", {}).get("correlation", 0)) for e in sound if e.get("cat") in LAUNCHES)
     work = [(e, str(e.get("args", {}).get("correlation", 0))) for e in sound if e.get("cat") in DEVICE]
     return [event for event, correlation in work if correlation != "0" and launches[correlation] == 1]

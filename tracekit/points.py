@@ -30,11 +30,13 @@ FAILED_SUFFIX = ".failed.json"
 # copy of this many bytes.
 CALIBRATION_SIDE = 512
 CALIBRATION_BYTES = 16 << 20
-# Whole numbers of a header are those that tables can hold: what is beyond 64 bits is damage, not a measurement.
-Whole = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 _HEADER_KEY = re.compile(rb'\s*\{\s*"tracekit"\s*:\s*')
 _HEADER_LIMIT = 16 << 20  # bytes of inflated text read in search of the header's end
 _SNIFF_BYTES = 256 << 10
+
+# Numbers of a header that tables can hold: a stranger's may be any.
+Whole = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=1 << 62)]
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +46,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     length: float
     length_unit: str = "tokens"
     architecture: str = ""
-    batch: Whole = 1
+    batch: Positive = 1
     mode: str = "inference"
     attention: str = "default"
     dtype: str = "float32"
@@ -103,7 +105,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """One batch size of the throughput search; `samples_ns` are wall times of one step of `batch` inputs each."""
 
-    batch: Whole
+    batch: Positive
     samples_ns: list[Whole]
 
 
@@ -145,7 +147,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any] = {}
     source: str = ""
     tokens: Whole | None = None
-    seed: int = 0
+    seed: Whole = 0
     notes: list[str] = []  # what a reader must know to take the numbers for what they are
     first_step_s: float | None = None  # with torch.compile, mostly the compiler's time
     samples: list[Sample] = []
@@ -188,7 +190,9 @@ def decode(data: bytes) -> Point:
     """
     try:
         return msgspec.json.decode(data, type=Point)
-    except msgspec.MsgspecError as error:
+    except RecursionError:
+        raise TraceError("the tracekit header is damaged: nested too deeply") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise TraceError(f"the tracekit header is damaged: {sanitize(error)}") from None
 
 
@@ -258,6 +262,7 @@ def find_files(folder: Path) -> Iterator[Path]:
 def read_failed(path: Path) -> Point:
     """The point in a `.failed.json` file. Raises TraceError when it is damaged."""
     try:
-        return decode(path.read_bytes())
+        with path.open("rb") as file:
+            return decode(file.read(_HEADER_LIMIT))
     except TraceError as error:
         raise TraceError(f"{sanitize(path)}: {error}") from None

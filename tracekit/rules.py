@@ -70,6 +70,8 @@ def load_rules(path: Path) -> Rules:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{where}: not valid TOML: {sanitize(error)}") from None
+    except RecursionError:
+        raise UsageError(f"{where}: nested too deeply") from None
     rules = document.get("rule")
     if not isinstance(rules, list) or set(document) != {"rule"}:
         raise UsageError(f"{where}: rules are tables named [[rule]], and nothing else")

@@ -73,6 +73,26 @@ def refuse_special_target(path: Path) -> None:
             raise UsageError(f"cannot write {sanitize(path)}: it is {kind}; choose another file name")
 
 
+def refuse_outside(path: Path, folder: Path) -> None:
+    """Raise UsageError if a link on the way from `folder` to `path` leads out of it: nothing is written there.
+
+    `folder` itself may be a link: that is where its user wants things.
+    """
+    if not path.parent.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            f"cannot write {sanitize(path)}: a link leads out of {sanitize(folder)}; choose another folder"
+        )
+
+
+def is_private(folder: Path) -> bool:
+    """Whether only we could have written `folder`: no link, ours, and writable by nobody else. False: not there."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path`; on success it replaces `path`, on any failure nothing is left behind.

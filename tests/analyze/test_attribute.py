@@ -158,6 +158,7 @@ def test_device_work_finds_its_operator(span: Spans, write: Writer) -> None:
         span("cudaLaunchKernel", 38, 5, "cuda_runtime", correlation=14),
         span("cudaLaunchKernel", 44, 2, "cuda_runtime", correlation=14),
         span("cudaLaunchKernel", 90, 5, "cuda_runtime", correlation=15),
+        span("cudaLaunchKernel", 96, 2, "cuda_runtime", correlation=0),  # no number, though both have it
         kernel("by_external_id", 200, 11, external=1),
         kernel("by_containment", 220, 12, external=999),
         kernel("before_window", 240, 77),
@@ -200,6 +201,17 @@ def test_recursion_is_counted_once(span: Spans, write: Writer) -> None:
     row = Trace(write(events)).operators().row(0, named=True)
     assert (row["calls"], row["total_ns"], row["calls_raw"], row["total_raw_ns"]) == (2, 105_000, 4, 205_000)
     assert row["self_ns"] == 105_000
+
+
+def test_recursion_that_ends_with_its_caller_is_counted_once(span: Spans, write: Writer) -> None:
+    events = [
+        span("aten::sum", 0, 100),
+        span("aten::sum", 10, 90),
+        span("aten::sum", 10, 90),
+        span("aten::sum", 100, 5),
+    ]
+    row = Trace(write(events)).operators().row(0, named=True)
+    assert (row["calls"], row["total_ns"], row["calls_raw"]) == (2, 105_000, 4)
 
 
 def test_rest_keeps_sums_true(span: Spans, write: Writer) -> None:

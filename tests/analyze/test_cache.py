@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import fields
@@ -15,7 +17,7 @@ from polars.testing import assert_frame_equal
 from tracekit.analyze import cache
 from tracekit.analyze.cache import load_events
 from tracekit.analyze.decode import Frames
-from tracekit.analyze.read import Events
+from tracekit.analyze.read import Events, read_events
 from tracekit.errors import TraceError
 
 Spans = Callable[..., dict[str, Any]]
@@ -136,3 +138,48 @@ def test_errors_are_those_of_the_reader(tmp_path: Path) -> None:
         load_events(tmp_path)
     with pytest.raises(FileNotFoundError):
         load_events(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("who", ["we alone", "anybody", "another user", "a link"])
+def test_what_others_could_have_written_is_not_read(trace: Path, who: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_events(trace)
+    (entry,) = entries()
+    about = json.loads((entry / "about.json").read_bytes())
+    (entry / "about.json").write_text(json.dumps({**about, "header": {"planted": 1}}))
+    if who == "anybody":
+        entry.chmod(0o777)
+    elif who == "another user":
+        monkeypatch.setattr(os, "geteuid", lambda: entry.stat().st_uid + 1)
+    elif who == "a link":
+        entry.rename(entry.with_name("elsewhere"))
+        entry.symlink_to("elsewhere")
+    assert ("planted" in load_events(trace).header) == (who == "we alone")
+
+
+def test_the_cache_is_for_its_user_only(trace: Path) -> None:
+    load_events(trace)
+    for folder in (cache.directory(), *entries()):
+        assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_cached(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = trace.read_bytes()
+    changed = sound.replace(b"op1", b"op2")
+
+    def read(path: Path) -> Events:
+        path.write_bytes(changed)
+        return read_events(path)
+
+    monkeypatch.setattr(cache, "read_events", read)
+    load_events(trace)
+    assert entries() == []
+
+
+@pytest.mark.parametrize("name", ["../../escape.json", "a\nb.json", "*.json", "\x1b[2J\u202e.json", "-rf.json"])
+def test_names_of_files_say_nothing_to_the_cache(trace: Path, name: str) -> None:
+    odd = trace.with_name("deep") / "er" / name
+    (trace.with_name("deep") / "er").mkdir(parents=True)
+    odd.write_bytes(trace.read_bytes())
+    assert_equal(load_events(odd), load_events(trace))
+    (entry,) = entries()
+    assert re.fullmatch(r"[\w.-]+-[0-9a-f]{32}", entry.name)

@@ -47,6 +47,25 @@ def test_by_hand(name: str, shapes: list[Any], flops: int | None, size: int | No
     assert cost(name, shapes) == (flops, size)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [
+        ("double", 8),
+        ("long int", 8),
+        ("c10::complex<float>", 8),
+        ("float", 4),
+        ("int", 4),
+        ("c10::Half", 2),
+        ("c10::BFloat16", 2),
+        ("signed char", 1),
+        ("bool", 1),
+        ("c10::Float8_e4m3fn", 1),
+    ],
+)
+def test_every_type_has_its_size(dtype: str, size: int) -> None:
+    assert cost("aten::mm", [[2, 3], [3, 4]], dtype) == (48, size * (6 + 12 + 8))
+
+
 def test_convolutions_by_hand() -> None:
     settings = ["", "", "", "[2, 2]", "[1, 1]", "[1, 1]", "False", "[0, 0]", "1"]
     shapes = [[2, 3, 32, 32], [8, 3, 3, 3]]

@@ -131,6 +131,12 @@ def test_points_toml_describes_the_files_beside_it(put: Callable[..., Path], tmp
         ('[[point]]\nfile = "a.json"\nmodel = "m"\nlength = nan\n', "must be numbers above 0"),
         ('[[point]]\nfile = "a.json"\nmodel = "m"\nlength = 1\nlatency_ms = [inf]\n', "must be numbers above 0"),
         ('[[points]]\nfile = "a.json"\nmodel = "m"\nlength = 1\n', r"\[\[point\]\]"),
+        ("x = " + "[" * 10_000, "nested too deeply"),
+        ('[[point]]\nfile = "a.json"\nmodel = "m"\nlength = 1\nbatch = 0\n', "batch"),
+        (f'[[point]]\nfile = "a.json"\nmodel = "m"\nlength = 1\ntokens = {10**23}\n', "tokens"),
+        ('[[point]]\nfile = "a.json"\nmodel = "m"\nlength = 1\nlatency_ms = [1e300]\n', "more than 30 days"),
+        ('[[point]]\nfile = "/etc/passwd"\nmodel = "m"\nlength = 1\n', "beside or below"),
+        ('[[point]]\nfile = "../study/a.json"\nmodel = "m"\nlength = 1\n', "beside or below"),
     ],
 )
 def test_a_points_toml_that_cannot_be_meant(put: Callable[..., Path], tmp_path: Path, text: str, reason: str) -> None:
@@ -179,6 +185,7 @@ def test_rules_speak_before_ours(span: Spans, write: Callable[..., Path], tmp_pa
     ("text", "reason"),
     [
         ("x = ", "not valid TOML"),
+        ("x = " + "[" * 10_000, "nested too deeply"),
         ("a = 1", r"\[\[rule\]\]"),
         ('[[rule]]\ncomponent = "ffn"\n', "one of path, class, annotation"),
         ('[[rule]]\ncomponent = "ffn"\npath = "a"\nclass = "b"\n', "one of path, class, annotation"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -151,3 +152,34 @@ def test_columns_of_a_study_are_chunked_alike(path: Path, count: int) -> None:
     table = load_study(copies).components()  # of two parts: operators, and device work without a launch
     assert {column.n_chunks() for column in table} == {1}
     assert table.select(pl.format("{}.{}", "component", "part")).height == table.height
+
+
+@pytest.mark.parametrize("who", ["we alone", "anybody", "another user", "a link"])
+def test_what_others_could_have_written_is_not_read(path: Path, who: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = Trace(path).fastest_flops()
+    (folder,) = folders()
+    (file,) = (
+        one for one in folder.iterdir() if b"\n" not in one.read_bytes()[16:] and b"ARROW" not in one.read_bytes()
+    )
+    file.write_bytes(kept._hash(b"1e99").digest() + b"1e99")
+    if who == "anybody":
+        folder.chmod(0o777)
+    elif who == "another user":
+        monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+    elif who == "a link":
+        folder.rename(folder.with_name("elsewhere"))
+        folder.symlink_to("elsewhere")
+    assert (Trace(path).fastest_flops() == 1e99) == (who == "we alone")
+    if who != "we alone":
+        assert Trace(path).fastest_flops() == true
+
+
+def test_tables_of_a_file_that_changed_are_not_kept_for_the_one_it_was(path: Path) -> None:
+    trace = Trace(path)
+    assert trace.kept.folder is not None
+    sound = path.read_bytes()
+    path.write_bytes(sound.replace(b"own_1", b"own_9"))
+    trace.operators()
+    assert folders() == []
+    path.write_bytes(sound)
+    assert "own_1" in Trace(path).operators()["name"].to_list()

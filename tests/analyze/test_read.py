@@ -9,15 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from tests.prefixes import small, wrong_cuts
 from tracekit.analyze import read as reader
 from tracekit.analyze import stream
-from tracekit.analyze.decode import _count
+from tracekit.analyze.decode import _KEYS, Decoder, _counts
+from tracekit.analyze.events import to_ns
 from tracekit.analyze.forgive import nanoseconds, shallow
 from tracekit.analyze.nest import sweep
 from tracekit.analyze.read import read_events
@@ -112,6 +115,36 @@ def test_any_layout_in_any_blocks(
     assert_same(read_events(write(sample(span) * 1, **options)), reference)
 
 
+def test_an_event_a_line_is_read_in_blocks(
+    reference: reader.Events, span: Spans, write: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    element = Decoder.element
+
+    def take(decoder: Decoder, text: str) -> None:
+        taken.append(text)
+        element(decoder, text)
+
+    monkeypatch.setattr(Decoder, "element", take)
+    read_events(write(sample(span), indent=2))
+    of_indented = len(taken)
+    path = tmp_path / "lines.json"
+    path.write_text('{"traceEvents": [\n' + ",\n".join(map(json.dumps, sample(span))) + '\n], "traceName": "t"}')
+    assert_same(read_events(path), reference)
+    assert len(taken) - of_indented == of_indented < len(sample(span)) / 2
+
+
+@pytest.mark.parametrize("layout", [{"indent": 2}, {"separators": (",", ":")}, {"separators": (",\n", ":")}], ids=str)
+def test_bytes_that_are_no_text_cost_nothing_else(span: Spans, write: Writer, layout: dict[str, Any]) -> None:
+    path = write(sample(span), **layout)
+    data = path.read_bytes()
+    assert data.count(b"aten::mm") == 2
+    path.write_bytes(data.replace(b"aten::mm", b"aten::\xff\xfe", 1))
+    events = read_events(path)
+    assert events.frames.host.height == 4
+    assert {finding.code: finding.count for finding in events.findings} == {"bad_text": 1}
+
+
 def test_containers(reference: reader.Events, span: Spans, write: Writer, tmp_path: Path) -> None:
     assert_same(read_events(write(sample(span), name="t.json.gz")), reference)
     text = json.dumps(sample(span)).encode()
@@ -143,6 +176,11 @@ def test_header_keys_before_and_after(span: Spans, write: Writer) -> None:
         ("1.2e3", 1200000),
         ("0.0004", 0),
         ("0.0005", 1),
+        ("1e-19", 0),
+        ("1e-400000000", 0),
+        ("0e400000000", 0),
+        (f"1{'0' * 5000}e-5000", 1000),
+        (f"7.{'4' * 5000}", 7444),
     ],
 )
 def test_times_are_exact(text: str, expected: int, tmp_path: Path) -> None:
@@ -156,15 +194,18 @@ def test_times_are_exact(text: str, expected: int, tmp_path: Path) -> None:
 
 @given(st.integers(-(2**43) * 1000 + 1000, 2**43 * 1000 - 1000))
 def test_doubles_hold_small_times(ns: int) -> None:
-    from tracekit.analyze.events import to_ns
-
     assert (
         to_ns([float(f"{ns // 1000}.{ns % 1000:03d}") if ns >= 0 else -float(f"{-ns // 1000}.{-ns % 1000:03d}")])[0]
         == ns
     )
 
 
-@pytest.mark.parametrize("text", ["1e400000000", "NaN", "", "1.5us", "9" * 50, "0x10", "1e-19"])
+def test_every_thousandth_of_a_microsecond_is_exact() -> None:
+    ns = np.arange(-1_000_000, 1_000_000)
+    assert np.array_equal(to_ns(ns / 1000), ns)
+
+
+@pytest.mark.parametrize("text", ["1e400000000", "NaN", "", "1.5us", "9" * 50, "0x10", "1e9999", "1_0", "٣"])
 def test_impossible_times_are_none(text: str) -> None:
     assert nanoseconds(text) is None
 
@@ -208,21 +249,14 @@ def test_python_exporter_writes_memory_as_spans(write: Writer) -> None:
     assert events.findings == []
 
 
-def test_every_prefix_gives_the_events_before_the_cut(span: Spans, write: Writer, tmp_path: Path) -> None:
-    events = [span(f"op{i}", i * 10, 5) for i in range(8)]
-    data = write(events, indent=2).read_bytes()
-    ends = [data.index(b"}\n    }", data.index(f'"op{i}"'.encode())) + 7 for i in range(8)]
-    path = tmp_path / "cut.json"
-    for cut in range(data.index(b"op0"), len(data) - 2):
-        path.write_bytes(data[:cut])
-        complete = sum(end <= cut for end in ends)
-        if complete == 0:
-            with pytest.raises(TraceError, match=r"cut\.json: the file ends at byte"):
-                read_events(path)
-            continue
-        result = read_events(path)
-        assert result.frames.host["name"].to_list() == [f"op{i}" for i in range(complete)]
-        assert [f.code for f in result.findings] == ["truncated"]
+@pytest.mark.parametrize(
+    ("events", "style", "packed"),
+    [(3, "kineto", False), (3, "header after", False), (2, "array", False), (4, "lines", True)],
+)
+def test_every_prefix_gives_the_events_before_the_cut(
+    events: int, style: str, packed: bool, tmp_path: Path
+) -> None:  # `python -m tests.fuzz --prefixes` cuts a larger one
+    assert list(wrong_cuts(small(events, style), tmp_path / "cut.json", packed)) == []
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -309,6 +343,58 @@ def test_begin_and_end_are_spans(span: Spans, write: Writer, tmp_path: Path) -> 
     assert [(f.code, f.count) for f in lost.findings] == [("unpaired", 1)]
 
 
+@pytest.mark.parametrize("category", ["other", "overhead", "tracekit"])
+def test_the_end_of_what_nothing_reads_closes_nothing_else(span: Spans, write: Writer, category: str) -> None:
+    whole = span("outer", 0, 100)
+    halves = [{**whole, "ph": "B"}, {**span("x", 10, 0, category), "ph": "B"}]
+    ends = [{"ph": "E", "pid": 7, "tid": 1, "ts": ts} for ts in (20, 100)]
+    events = read_events(write([*halves, *ends]))
+    assert events.frames.host.select("name", "dur_ns").rows() == [("outer", 100_000)]
+    assert events.findings == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ('"name": "b", "name": "a"', "duplicate_key"),
+        ('"tid": 2, "name": "a"', "duplicate_key"),
+        ('"t\\u0073": 9, "name": "a"', "duplicate_key"),  # ts, spelled so that no search finds it
+        ('"name": "a", "x": NaN', "bad_value"),
+        ('"name": "a\udcff"', "bad_text"),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 50])
+def test_the_fast_path_keeps_nothing_in_silence(
+    span: Spans, tmp_path: Path, changed: str, code: str, count: int
+) -> None:
+    good = json.dumps(span("good", 0, 1))
+    odd = json.dumps(span("a", 0, 1)).replace('"name": "a"', changed)
+    path = tmp_path / "t.json"
+    path.write_text('{"traceEvents": [' + ", ".join([*[good] * count, odd, good]) + "]}", errors="surrogateescape")
+    events = read_events(path)
+    assert events.frames.host.filter(pl.col("name") == "good").height == count + 1
+    assert [(f.code, f.count) for f in events.findings] == [(code, 1)]
+
+
+@pytest.mark.parametrize("dur", ["18446744073709551.616", "9223372036854775807", "1e308", "-1e308"])
+def test_a_duration_never_wraps_around(span: Spans, tmp_path: Path, dur: str) -> None:
+    path = tmp_path / "t.json"
+    good = json.dumps(span("good", 0, 7))
+    path.write_text('{"traceEvents": [' + ", ".join([good, good.replace('"dur": 7', f'"dur": {dur}'), good]) + "]}")
+    events = read_events(path)
+    assert events.frames.host["dur_ns"].to_list() == [7000, 7000]
+    assert [(f.code, f.count) for f in events.findings] == [("bad_time", 1)]
+
+
+def test_one_thread_is_one_whichever_way_its_events_are_read(span: Spans, write: Writer) -> None:
+    """Beyond 64 bits, of an instant without a phase, and with a time written as text in between."""
+    events: list[Event] = [{**span("a", 10.0 * i, 5), "tid": 2**64 + 1} for i in range(3)]
+    events[1]["ts"] = "10.0"
+    instant = {"cat": "cpu_instant_event", "name": "[memory]", "pid": 7, "tid": 1, "args": {"Bytes": 8}}
+    read = read_events(write([*events, {**instant, "ts": 1}, {**instant, "ts": "2"}]))
+    assert (read.frames.threads.height, read.frames.host.height, read.frames.memory.height) == (1, 3, 2)
+
+
 def test_a_gzip_bomb_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.json.gz"
     path.write_bytes(gzip.compress(b'{"traceEvents":[' + b" " * (48 << 20), 9))
@@ -337,6 +423,27 @@ def test_what_can_be_mended_is_kept_and_said(span: Spans, tmp_path: Path) -> Non
     assert (events.frames.host.height, events.findings[0].code, events.findings[0].count) == (3, "missing_comma", 2)
 
 
+def test_what_the_header_lacks_or_repeats_is_said(span: Spans, tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    events = json.dumps([span("a", 0, 1)])
+    for text, code, height in (
+        ('{"x": 1 "traceEvents": ' + events + "}", "missing_comma", 1),
+        ('{"traceEvents": ' + events + ', "traceEvents": ' + events + "}", "duplicate_key", 2),
+        ('{"traceEvents": ' + events + ', "traceName": "a"b.json"}', "header_damaged", 1),  # torch 2.13 escapes nothing
+    ):
+        path.write_text(text)
+        read = read_events(path)
+        assert read.frames.host.height == height
+        assert code in [f.code for f in read.findings]
+
+
+def test_a_number_too_long_for_python_does_not_cost_the_header(span: Spans, write: Writer) -> None:
+    path = write([span("a", 0, 1)], header={"id": "long", "schemaVersion": 1})
+    path.write_text(path.read_text().replace('"long"', "9" * 5000))
+    events = read_events(path)
+    assert (events.frames.host.height, events.header["id"], events.header["schemaVersion"]) == (1, "9" * 5000, 1)
+
+
 def test_a_broken_header_does_not_cost_the_events(span: Spans, tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     events = json.dumps([span("a", 0, 1)])
@@ -362,9 +469,9 @@ def test_a_bad_checksum_costs_nothing(span: Spans, write: Writer, members: int, 
 
 def test_absurd_nesting_is_cut_and_the_rest_kept() -> None:
     deep = '{"a": ' * 10**6 + "1" + "}" * 10**6
-    text, length = shallow('{"name": "x}", "args": ' + deep + ', "ts": 5} , {"name": "next"}')
+    text, end = shallow('{"name": "x}", "args": ' + deep + ', "ts": 5} , {"name": "next"}')
     value = json.loads(text)
-    assert (value["name"], value["ts"], length) == ("x}", 5, len(deep) + 33)
+    assert (value["name"], value["ts"], end) == ("x}", 5, len(deep) + 33)
     for _ in range(63):
         value = value.get("args") or value["a"]
     assert value == {"a": None}
@@ -409,12 +516,45 @@ def test_begin_and_end_pairs_are_the_spans_they_stand_for(threads: list[list[tup
     assert whole[0] == whole[1]
 
 
+_SPELLINGS = ("text times", "keys in any order", "an array", "gzip", "members", "without flows")
+
+
+@settings(max_examples=25)
+@given(st.lists(nested(), min_size=1, max_size=3), st.sets(st.sampled_from(_SPELLINGS), min_size=1), st.randoms())
+def test_the_same_trace_in_another_spelling(threads: list[list[tuple[int, int]]], ways: set[str], random: Any) -> None:
+    spans: list[Event] = []
+    for tid, intervals in enumerate(threads):
+        for number, (start, end) in enumerate(intervals):
+            args = {"Ev Idx": len(spans), "Input Dims": [[number]], "correlation": 1 + len(spans)}
+            what = {"ph": "X", "cat": random.choice(("cpu_op", "cuda_runtime", "kernel")), "name": f"op{number}"}
+            spans.append({**what, "pid": 1, "tid": tid, "ts": start + 0.125, "dur": end - start, "args": args})
+    flows = [{"ph": "s", "cat": "ac2g", "name": "ac2g", "id": i, "pid": 1, "tid": 0, "ts": i} for i in range(3)]
+    other = [dict(event) for event in (spans if "without flows" in ways else [*spans, *flows])]
+    if "text times" in ways:
+        other = [{**event, **{key: str(event[key]) for key in ("ts", "dur") if key in event}} for event in other]
+    if "keys in any order" in ways:
+        other = [dict(random.sample(list(event.items()), len(event))) for event in other]
+    text = json.dumps(other if "an array" in ways else {"traceEvents": other}).encode()
+    if "members" in ways:
+        cut = random.randrange(len(text))
+        text = gzip.compress(text[:cut]) + gzip.compress(text[cut:])
+    if "gzip" in ways and "members" not in ways:
+        text = gzip.compress(text)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / "plain.json", Path(folder) / "other.json"]
+        paths[0].write_text(json.dumps({"traceEvents": [*spans, *flows]}))
+        paths[1].write_bytes(text)
+        plain, spelled = map(read_events, paths)
+    assert_same(spelled, plain)
+    assert not [finding for finding in spelled.findings if finding.severity != "note" and finding.code != "no_events"]
+
+
 @given(st.text('"tsdur: \\', max_size=60), st.text('"tsdur: \\', max_size=60))
 def test_words_are_counted_wherever_they_stand(before: str, after: str) -> None:
     text = (before + '"ts": 1, "dur": 2' + after).encode()
-    for word in (b'"ts"', b'"dur'):
-        assert _count(text, word) == sum(text[i:].startswith(word) for i in range(len(text)))
-        assert [_count(word[:n], word) for n in range(5)] == [0, 0, 0, 0, 1]
+    assert _counts(text) == [sum(text[i:].startswith(key[:4]) for i in range(len(text))) for key in _KEYS]
+    for place, key in enumerate(_KEYS):
+        assert [_counts(key[:n])[place] for n in range(5)] == [0, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -442,6 +582,8 @@ HUGE = 10**30
         ("cpu_op", {"args": f'{{"Ev Idx": {HUGE}, "External id": {2**64 + 5}, "Sequence number": {2**64 - 1}}}'}),
         ("cpu_op", {"args": '{"Input Dims": ' + "[" * 900 + "]" * 900 + "}"}),
         ("cpu_op", {"args": '{"Input Dims": ' + "[" * 10**5 + "]" * 10**5 + "}"}),
+        ("cpu_op", {"args": '{"Input type": ["a\\ud800", NaN, {"b": "\\udc00"}]}'}),
+        ("cpu_op", {"ts": '"7"', "args": '{"Input type": ["a\\ud800", true, {"b": "\\udc00"}]}'}),
         ("cuda_runtime", {"args": f'{{"correlation": {HUGE}}}'}),
         ("kernel", {"args": f'{{"correlation": {HUGE}, "device": {HUGE}, "stream": {HUGE}}}'}),
         ("python_function", {"args": f'{{"Python module id": {HUGE}}}'}),

@@ -60,6 +60,9 @@ def test_latency_is_median_and_quartiles_of_the_samples() -> None:
     profiled = curves.latency(make(profile=Profile(steps=2, warmup=1, wall_ns=460)))
     assert profiled is not None
     assert profiled["profiled_share"] == 2.0
+    skewed = curves.latency(make(walls=(10, 11, 12, 900)))
+    assert skewed is not None
+    assert skewed["median_ns"] == 11.5
     one = curves.latency(make(walls=(7,)))
     assert one is not None
     assert (one["lo_ns"], one["median_ns"], one["hi_ns"]) == (7, 7, 7)

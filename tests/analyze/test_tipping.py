@@ -19,7 +19,7 @@ from tracekit.analyze.load import load_study
 from tracekit.analyze.polynomials import nonnegative_fits
 from tracekit.analyze.resample import Curve, Pair
 from tracekit.errors import UsageError
-from tracekit.points import Sample, Trial
+from tracekit.points import FAILED_SUFFIX, Identity, Point, Sample, Trial, encode
 
 LENGTHS = (128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0)
 
@@ -233,6 +233,27 @@ def test_a_conclusion_is_withheld_where_the_doubt_is_larger_than_the_difference(
         store("bert", n, n / 9, 0.5)  # both alike, in turns: no doubt about their ratio
     alike = load_study([tmp_path]).tipping_points(draws=200).filter(metric="latency").row(0, named=True)
     assert alike["verdict"] == "always"
+
+
+def test_rounds_without_a_sweep_were_not_taken_in_turns(tmp_path: Path, store_point: Callable[..., Path]) -> None:
+    for n in (128, 256, 512, 1024):
+        store_point(tmp_path, "longformer", n, n / 10, samples=_samples(n / 10, ""), baseline="bert")
+        store_point(tmp_path, "bert", n, n * n / 4000, samples=_samples(n * n / 4000, ""))
+    row = load_study([tmp_path]).tipping_points(draws=50).filter(metric="latency").row(0, named=True)
+    assert row["at"] == pytest.approx(400)
+    assert not row["interleaved"]
+
+
+def test_a_length_at_which_the_baseline_cannot_run_counts(tmp_path: Path, store_point: Callable[..., Path]) -> None:
+    for n in (128, 256, 512):
+        store_point(tmp_path, "longformer", n, n / 10, baseline="bert")
+        store_point(tmp_path, "bert", n, n / 20)
+    store_point(tmp_path, "longformer", 1024, 102, baseline="bert")
+    failed = Point(identity=Identity(model="bert", length=1024, threads=2, attention="sdpa"), status="oom")
+    failed.identity.path(tmp_path, FAILED_SUFFIX).write_bytes(encode(failed))
+    row = load_study([tmp_path]).tipping_points(draws=50).filter(metric="latency").row(0, named=True)
+    assert (row["verdict"], row["lo"], row["hi"]) == ("from", 512, 1024)
+    assert row["reason"] == "the baseline cannot run at 1024"
 
 
 def test_any_model_may_be_the_baseline(folder: Path) -> None:

@@ -122,3 +122,14 @@ def test_every_entry_is_complete(name: str) -> None:
     assert small is not None
     assert large is not None
     assert least < large / small < most
+
+
+def test_a_link_in_the_folder_does_not_lead_a_point_out_of_it(tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    out.mkdir()
+    elsewhere.mkdir()
+    (tmp_path / "link").symlink_to(out)
+    assert make(Request(["bert"], lengths=[64]), tmp_path / "link").points
+    (out / "bert").symlink_to(elsewhere)
+    with pytest.raises(UsageError, match="a link leads out of"):
+        make(Request(["bert"], lengths=[64]), out)

@@ -174,7 +174,7 @@ def test_files_that_cannot_be_read_are_findings(here: Main, sides: tuple[Path, P
 
 HOSTILE_HEADERS: list[dict[str, Any]] = [
     {"environment": {"cpu_model": ["a"], "cores": {"x": [1]}, "gpu": None}, "versions": {"torch": "\x1b[2J"}},
-    {"throughput": [{"batch": 0, "samples_ns": [1]}, {"batch": 2, "samples_ns": [0, 0]}]},
+    {"throughput": [{"batch": 1, "samples_ns": [-1, 0, 0]}, {"batch": 2, "samples_ns": [0, 0]}]},
     {
         "samples": [{"wall_ns": 0, "cpu_ns": 0}, {"wall_ns": -5, "cpu_ns": None}],
         "memory": {"bytes": -1, "method": "m"},

@@ -9,26 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tracekit import cli
 from tracekit.points import Sample
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Main = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Main:
-    """Run a command in this process, which is quicker: its exit code, stdout and stderr."""
-    monkeypatch.setattr(cli, "settle", lambda: None)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        try:
-            code = cli.main([*map(str, words)])
-        except SystemExit as left:  # argparse
-            code = int(str(left.code))
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -259,11 +259,8 @@ def test_more_than_fits_is_counted(sides: Sides, monkeypatch: pytest.MonkeyPatch
 def hostile_fixture(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """The hostile study against itself, slower and larger, and without half of its operators."""
     folder = tmp_path_factory.mktemp("hostile")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hostile, "LABELS", hostile.LABELS[::2])
-        hostile.write_study(folder / "base")
-        patch.setattr(hostile, "NAMES", hostile.NAMES[::2])
-        hostile.write_study(folder / "new")
+    hostile.write_study(folder / "base", hostile.LABELS[::2])
+    hostile.write_study(folder / "new", hostile.LABELS[::2], hostile.NAMES[::2])
     base, new = (load_study([folder / side]) for side in ("base", "new"))
     base.title = new.title = hostile.NAMES[0] + hostile.NAMES[10]
     for trace in new.traces:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tracekit import components, units
 from tracekit.components import Range, parse_range
 from tracekit.errors import UsageError
-from tracekit.safety import atomic_write, safe_filename, sanitize
+from tracekit.safety import atomic_write, is_private, refuse_outside, safe_filename, sanitize
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,43 @@ def test_devices_and_folders_are_never_replaced(tmp_path: Path) -> None:
     for target in (fifo, tmp_path):
         with pytest.raises(UsageError), atomic_write(target):
             pass
+
+
+def test_links_are_neither_followed_nor_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "link").symlink_to("mine.txt")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for name in ("link", "dangling"):
+        with pytest.raises(UsageError, match="not a regular file"), atomic_write(tmp_path / name) as file:
+            file.write(b"other")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "link", "mine.txt"]
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_links_in_an_output_folder_must_not_lead_out_of_it(tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    (out / "inner").mkdir(parents=True)
+    elsewhere.mkdir()
+    (out / "away").symlink_to(elsewhere)
+    (out / "near").symlink_to("inner")
+    (tmp_path / "alias").symlink_to(out)
+    refuse_outside(out / "new" / "deep" / "x", out)
+    refuse_outside(out / "near" / "x", out)
+    refuse_outside(tmp_path / "alias" / "inner" / "x", tmp_path / "alias")  # the folder itself is the user's choice
+    for path in (out / "away" / "x", out / "away" / "new" / "x", out / ".." / "x"):
+        with pytest.raises(UsageError, match="a link leads out of"):
+            refuse_outside(path, out)
+
+
+@pytest.mark.parametrize(("mode", "private"), [(0o700, True), (0o755, True), (0o775, False), (0o757, False)])
+def test_private_is_what_nobody_else_can_write(tmp_path: Path, mode: int, private: bool) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    folder.chmod(mode)
+    assert is_private(folder) == private
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / "file").write_text("")
+    assert not any(map(is_private, (tmp_path / "link", tmp_path / "file", tmp_path / "none")))
 
 
 @pytest.mark.parametrize(

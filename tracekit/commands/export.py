@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     known(args.table)
     single = _single(args)
     study = load_study([Path(path) for path in args.paths], reading.reading(args))
+    reading.say_quality(args, study.findings)
     if args.out == "-":
         _print(study, args.table[0], args.format or "csv")
         return EXIT_OK

@@ -17,6 +17,7 @@ from tracekit.safety import sanitize
 from . import reading
 
 if TYPE_CHECKING:
+    from tracekit.analyze.quality import Finding
     from tracekit.analyze.study import Study
     from tracekit.reports.perfetto import TraceServer
 
@@ -71,11 +72,11 @@ def run(args: argparse.Namespace) -> int:
 
     check_ui(args.ui or UI)
     with (
-        _served(args) as (path, title, expand),
+        _served(args) as (path, title, expand, findings),
         TraceServer(path, args.ui or UI, args.port, title=title, expand=expand, direct=args.direct) as server,
     ):
         try:
-            _announce(args, server)
+            _announce(args, server, findings)
             done = server.handed_over.wait(args.timeout)
         except KeyboardInterrupt:
             return EXIT_OK if server.fetched.is_set() else EXIT_INTERRUPTED
@@ -87,15 +88,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _served(args: argparse.Namespace) -> Iterator[tuple[Path, str, str]]:
-    """The file to serve, its title, and the groups of tracks to unfold."""
+def _served(args: argparse.Namespace) -> Iterator[tuple[Path, str, str, list[Finding]]]:
+    """The file to serve, its title, the groups of tracks to unfold, and what was found in the traces."""
     if args.raw:
         from tracekit.reports.perfetto import check_trace
 
         if len(args.traces) > 1:
             raise UsageError("--raw shows one file as it is; leave it out to see several side by side")
         check_trace(args.traces[0])
-        yield args.traces[0], "", ""
+        yield args.traces[0], "", "", []
         return
     from tracekit.reports.lanes import GROUP
     from tracekit.reports.overlay import save_overlay
@@ -104,8 +105,8 @@ def _served(args: argparse.Namespace) -> Iterator[tuple[Path, str, str]]:
     with tempfile.TemporaryDirectory(prefix="tracekit-") as folder:
         path = Path(folder) / "overlay.json.gz"
         save_overlay(study, path)
-        first = study.traces[0].path.name
-        yield path, first if len(study.traces) == 1 else f"{len(study.traces)} traces: {study.title}", GROUP
+        many = f"{len(study.traces)} traces: {study.title}"
+        yield path, study.traces[0].path.name if len(study.traces) == 1 else many, GROUP, study.findings
 
 
 def _study(args: argparse.Namespace) -> Study:
@@ -122,6 +123,7 @@ def _study(args: argparse.Namespace) -> Study:
     study = load_study(args.traces, reading.reading(args))
     if not 0 < len(study.traces) <= _MOST:
         raise UsageError(f"{len(study.traces)} traces; name 1 to {_MOST} to see them side by side")
+    reading.say_quality(args, study.findings)
     return study
 
 
@@ -153,11 +155,11 @@ def _missing(server: TraceServer) -> str:
     return "no page fetched the trace"
 
 
-def _announce(args: argparse.Namespace, server: TraceServer) -> None:
+def _announce(args: argparse.Namespace, server: TraceServer, findings: list[Finding]) -> None:
     if args.json:
         from tracekit.reports.envelope import envelope
 
-        print(envelope("open", [str(path) for path in args.traces], address=server.address), flush=True)
+        print(envelope("open", [str(path) for path in args.traces], findings, address=server.address), flush=True)
     else:
         print(server.address, flush=True)
     opened = False

@@ -73,7 +73,9 @@ def _inputs(words: list[str]) -> tuple[list[Path], str]:
 def _study(args: argparse.Namespace, paths: list[Path]) -> Study:
     from tracekit.analyze.load import load_study
 
-    return load_study(paths, reading.reading(args))
+    study = load_study(paths, reading.reading(args))
+    reading.say_quality(args, study.findings)
+    return study
 
 
 def _format(args: argparse.Namespace) -> str:

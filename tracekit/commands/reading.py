@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tracekit.analyze.load import Reading
+    from tracekit.analyze.quality import Finding
 
 
 def add_options(parser: argparse.ArgumentParser, *, folders: bool = True) -> None:
@@ -41,3 +44,16 @@ def reading(args: argparse.Namespace) -> Reading:
     rules = load_rules(args.components) if args.components else NO_RULES
     text = getattr(args, "length_from", None)
     return Reading(rules, not args.no_cache, length_pattern(text) if text is not None else None)
+
+
+def say_quality(args: argparse.Namespace, findings: Sequence[Finding]) -> None:
+    """One line on stderr if anything was dropped, repaired or is uncertain: for commands that print no more of it.
+
+    An object of `--json` has the findings themselves.
+    """
+    from tracekit.analyze.quality import warning_counts
+
+    counts = warning_counts(list(findings))
+    if counts and not (args.quiet or args.json):
+        told = ", ".join(f"{code} x{count:,}" for code, count in counts.items())
+        print(f"warning: data quality: {told} (tracekit report says what that costs)", file=sys.stderr)

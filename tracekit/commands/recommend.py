@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from tracekit.analyze.load import load_study
 
     study = load_study(args.paths, reading.reading(args))
+    reading.say_quality(args, study.findings)
     if args.json:
         from tracekit.reports.envelope import envelope
 
