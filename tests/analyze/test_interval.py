@@ -78,7 +78,6 @@ def test_one_stray_capture_neither_hides_a_change_nor_makes_one() -> None:
 @pytest.mark.parametrize("rounds", [5, 30])
 @pytest.mark.parametrize("captures", [1, 2, 4])
 def test_one_capture_on_a_side_uses_the_assumed_spread(rounds: int, captures: int) -> None:
-    """Even where the captures of the other side happen to agree, as two often do."""
     rng = np.random.default_rng([rounds, captures])
     tries, hits = 600, 0
     for _ in range(tries):
@@ -93,6 +92,11 @@ def test_one_capture_on_a_side_uses_the_assumed_spread(rounds: int, captures: in
         assert found.repeats == "rounds"
         hits += found.lo <= 1 <= found.hi
     assert hits / tries >= 0.94 - 2 * math.sqrt(0.94 * 0.06 / tries)
+
+
+def test_two_captures_that_agree_by_chance_are_not_sure() -> None:
+    found = of([reading(1, 1, pace=1.0)] * 2, [reading(1, 1, pace=1.0)])
+    assert math.log(found.hi) == pytest.approx(1.96 * PROCESS_SPREAD * math.sqrt(1 + 1 / 2))
 
 
 def test_without_fixed_work_more_spread_is_assumed() -> None:
