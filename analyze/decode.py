@@ -22,6 +22,7 @@ from .quality import Findings
 _STRICT = msgspec.json.Decoder(list[ev.Known])
 _ONE = msgspec.json.Decoder(ev.Known)
 _PIECES = msgspec.json.Decoder(list[msgspec.Raw])
+REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what strict decoders raise
 _TS = re.compile(rb'"ts"\s*:\s*(-?[\d.]+)(?=[,}\s])')
 _SEPARATORS = b" \t\r\n,"
 _LATEST_NS = 1 << 62  # 146 years from whatever zero: the end of an event must fit int64 too
@@ -61,25 +62,24 @@ class Decoder:
 
     def block(self, data: memoryview) -> bool:
         """Take a block of whole events, commas between; False, and nothing taken, when it is no such thing."""
-        start = next((at for at, char in enumerate(data) if char not in _SEPARATORS), len(data))
-        body = b"".join((b"[", data[start:], b"]"))  # one copy: a new page costs as much as decoding what is on it
+        body = as_list(data)
         try:
             if self._take(_STRICT.decode(body), body):
                 return True
-        except (msgspec.MsgspecError, RecursionError):
+        except REFUSED:
             pass
-        try:
-            pieces = _PIECES.decode(body)
-        except (msgspec.MsgspecError, RecursionError):
+        elements = pieces(body)
+        if elements is None:
             return False
         known: list[Any] = []
         texts: list[bytes] = []
-        for piece in pieces:
-            try:
-                known.append(_ONE.decode(piece))
-                texts.append(bytes(piece))
-            except (msgspec.MsgspecError, RecursionError):
-                self.element(bytes(piece).decode("utf-8", "surrogateescape"))
+        for text in elements:
+            event = strictly(text)
+            if event is None:
+                self.element(text.decode("utf-8", "surrogateescape"))
+            else:
+                known.append(event)
+                texts.append(text)
         if not self._take(known, b",".join(texts)):
             for text in texts:
                 self.element(text.decode("utf-8", "surrogateescape"))
@@ -108,7 +108,7 @@ class Decoder:
         return True
 
     def _add(self, category: str, rows: list[Any], starts: ev.Int64s, durs: ev.Int64s) -> None:
-        good = (durs >= 0) & (durs <= _MAX_DUR_NS) & (np.abs(starts) < _LATEST_NS)
+        good = plausible(starts, durs)
         if not good.all():
             self.findings.add("bad_time", f"{sanitize(rows[int(np.argmin(good))].name)}", int((~good).sum()))
             rows, starts, durs = [r for r, g in zip(rows, good, strict=True) if g], starts[good], durs[good]
@@ -141,10 +141,12 @@ class Decoder:
 
     def finish(self) -> None:
         """Take what was kept until all events were seen: halves are paired, odd events become frames."""
-        spans, unpaired = paired(self._marks)
-        self.findings.add("unpaired", count=unpaired)
-        for span in spans:
-            self._odd.setdefault(ev.category(span.event), []).append(span)
+        pairs, alone = paired(self._marks)
+        self.findings.add("unpaired", count=len(alone))
+        for begin, end in pairs:
+            if begin.event is not None:
+                span = Odd(begin.event, begin.time_ns, end.time_ns - begin.time_ns, ())
+                self._odd.setdefault(ev.category(begin.event), []).append(span)
         self._marks.clear()
         for category, odds in self._odd.items():
             starts = np.array([o.start_ns for o in odds], dtype=np.int64)
@@ -230,6 +232,34 @@ def _numbered(threads: dict[tuple[int, int], int]) -> tuple[pl.DataFrame, ev.Int
     columns = {"pid": [pid for pid, _ in names], "tid": [tid for _, tid in names]}
     ids = [pl.Series(name, values, dtype=pl.Int64, strict=False) for name, values in columns.items()]
     return pl.DataFrame([pl.Series("thread", range(len(names)), dtype=pl.Int32), *ids]), number
+
+
+def as_list(data: memoryview) -> bytes:
+    """A block of events, separators before them, as a JSON list."""
+    start = next((at for at, char in enumerate(data) if char not in _SEPARATORS), len(data))
+    return b"".join((b"[", data[start:], b"]"))  # one copy: a new page costs as much as decoding what is on it
+
+
+def pieces(body: bytes) -> list[bytes] | None:
+    """The elements of a JSON list as they are written; None when it is none."""
+    try:
+        return [bytes(piece) for piece in _PIECES.decode(body)]
+    except REFUSED:
+        return None
+
+
+def strictly(text: bytes) -> Any | None:
+    """A single event as the strict decoder reads it; None where it refuses, or where a time is given twice."""
+    try:
+        event = _ONE.decode(text)
+    except REFUSED:
+        return None
+    return event if text.count(b'"ts"') == 1 and text.count(b'"dur"') == (event.dur is not None) else None
+
+
+def plausible(starts: Any, durs: Any) -> Any:
+    """Which times (ns; arrays, or one of each) can be: no negative or endless duration, and an end that fits int64."""
+    return (durs >= 0) & (durs <= _MAX_DUR_NS) & (abs(starts) < _LATEST_NS)
 
 
 def _count(block: bytes, word: bytes) -> int:

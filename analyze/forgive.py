@@ -18,7 +18,7 @@ WINDOW_END = "Record Window End"
 _NAMED_BASE = 1 << 40  # thread and process names that are no numbers become ids below -_NAMED_BASE
 
 
-class _Number(str):
+class Number(str):
     """A JSON number as its digits: no float, no limit on size."""
 
 
@@ -34,11 +34,12 @@ class Odd:
 
 @dataclass(frozen=True)
 class Mark:
-    """A begin or an end of a span given in two halves (ph B and E); `event` is None for an end."""
+    """A begin or an end of a span given in two halves (ph B and E); `event` is None where no frame has such a span."""
 
     thread: tuple[int, int]
     time_ns: int
-    event: ev.Event | None
+    begins: bool
+    event: ev.Event | None = None
 
 
 @dataclass(frozen=True)
@@ -48,32 +49,36 @@ class WindowEnd:
     time_ns: int | None
 
 
-class _DuplicateKeyError(ValueError):
-    pass
+class DuplicateKeyError(ValueError):
+    """A key is given twice."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise _DuplicateKeyError
+        raise DuplicateKeyError
     return result
 
 
-_OPTIONS: dict[str, Any] = {"object_pairs_hook": _object, "parse_float": _Number, "parse_int": _Number}
-_STRICT = json.JSONDecoder(**_OPTIONS)
-_LENIENT = json.JSONDecoder(strict=False, **_OPTIONS)
+_NUMBERS: dict[str, Any] = {"parse_float": Number, "parse_int": Number}
+_STRICT = json.JSONDecoder(object_pairs_hook=_object, **_NUMBERS)
+_LENIENT = json.JSONDecoder(strict=False, object_pairs_hook=_object, **_NUMBERS)
+_LAST = json.JSONDecoder(strict=False, **_NUMBERS)
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what surrogateescape makes of bytes that are no UTF-8
 _STRING_OR_WORD = re.compile(r'("(?:[^"\\]|\\.)*")|(?<![\w.])[+-]?(?:[Ii]nf(?:inity)?|[Nn]a[Nn]|N/A)(?![\w.])')
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]')
 _DEPTH = 64
 
 
-def _parsed(text: str) -> tuple[Any, tuple[str, ...]]:
-    """The value of an element, and the codes of what had to be mended for it. Raises ValueError."""
+def parsed(text: str) -> tuple[Any, tuple[str, ...]]:
+    """The value of an element, its numbers as `Number`, and the codes of what had to be mended for it.
+
+    Raises DuplicateKeyError, or ValueError for what is no JSON however it is read.
+    """
     damaged = ("bad_text",) if _NOT_UTF8.search(text) else ()
     try:
         return _STRICT.decode(text), damaged
-    except _DuplicateKeyError:
+    except DuplicateKeyError:
         raise
     except RecursionError:
         return _LENIENT.decode(shallow(text)[0]), (*damaged, "deep_value")
@@ -81,10 +86,18 @@ def _parsed(text: str) -> tuple[Any, tuple[str, ...]]:
         pass
     try:
         return _LENIENT.decode(text), ("bad_text",)
-    except _DuplicateKeyError:
+    except DuplicateKeyError:
         raise
     except ValueError:
         return _LENIENT.decode(_STRING_OR_WORD.sub(lambda m: m[1] or "null", text)), (*damaged, "bad_value")
+
+
+def with_last(text: str) -> tuple[Any, tuple[str, ...]]:
+    """A sound element as `parsed` has it; of a key given twice the last value, as the strict reader."""
+    try:
+        return _LAST.decode(text), ()
+    except RecursionError:
+        return _LAST.decode(shallow(text)[0]), ("deep_value",)
 
 
 def shallow(text: str) -> tuple[str, int]:
@@ -111,13 +124,17 @@ def shallow(text: str) -> tuple[str, int]:
 
 def forgive(text: str) -> Odd | Mark | WindowEnd | str:
     """Read one element of traceEvents: the event, half of one, or the finding's code ("" when nobody needs it)."""
-    notes: tuple[str, ...] = ()
     try:
-        value, notes = _parsed(text)
-    except _DuplicateKeyError:
+        value, notes = parsed(text)
+    except DuplicateKeyError:
         return "duplicate_key"
     except (ValueError, RecursionError):
         return "bad_event"
+    return judged(value, notes)
+
+
+def judged(value: Any, notes: tuple[str, ...] = ()) -> Odd | Mark | WindowEnd | str:
+    """As `forgive`, of a value that was `parsed` with these notes."""
     if not isinstance(value, dict):
         return "bad_event"
     category = _text(value.get("cat"))
@@ -125,12 +142,8 @@ def forgive(text: str) -> Odd | Mark | WindowEnd | str:
         return WindowEnd(nanoseconds(value.get("ts")))
     if "ph" not in value and category in ev.STRUCTS:
         return "bad_event"
-    if value.get("ph") == "E" or (value.get("ph") == "B" and category in ev.STRUCTS):
-        time = nanoseconds(value.get("ts"))
-        thread = (_thread_id(value.get("pid")), _thread_id(value.get("tid")))
-        return (
-            "bad_time" if time is None else Mark(thread, time, None if value["ph"] == "E" else _struct(category, value))
-        )
+    if value.get("ph") in ("B", "E"):
+        return _mark(category, value)
     if category not in ev.STRUCTS or (value.get("ph") != "X" and category != ev.MEMORY):
         return ""
     start = nanoseconds(value.get("ts"))
@@ -141,22 +154,29 @@ def forgive(text: str) -> Odd | Mark | WindowEnd | str:
     return Odd(_struct(category, value), start, dur, notes)
 
 
-def paired(marks: list[Mark]) -> tuple[list[Odd], int]:
-    """Begins and ends as spans: an end closes the begin that opened last on its thread. And how many had no partner."""
-    spans: list[Odd] = []
-    unpaired = 0
+def _mark(category: str, value: dict[str, Any]) -> Mark | str:
+    time = nanoseconds(value.get("ts"))
+    if time is None:
+        return "bad_time"
+    begins = value["ph"] == "B"
+    thread = (_thread_id(value.get("pid")), _thread_id(value.get("tid")))
+    return Mark(thread, time, begins, _struct(category, value) if begins and category in ev.STRUCTS else None)
+
+
+def paired(marks: list[Mark]) -> tuple[list[tuple[Mark, Mark]], list[Mark]]:
+    """Begins with their ends, and the marks without a partner: an end closes what opened last on its thread."""
+    pairs: list[tuple[Mark, Mark]] = []
+    alone: list[Mark] = []
     opened: dict[tuple[int, int], list[Mark]] = {}
     for mark in sorted(marks, key=lambda mark: mark.time_ns):  # stable: at one instant the order of the file decides
         stack = opened.setdefault(mark.thread, [])
-        if mark.event is not None:
+        if mark.begins:
             stack.append(mark)
         elif stack:
-            begin = stack.pop()
-            assert begin.event is not None
-            spans.append(Odd(begin.event, begin.time_ns, mark.time_ns - begin.time_ns, ()))
+            pairs.append((stack.pop(), mark))
         else:
-            unpaired += 1
-    return spans, unpaired + sum(map(len, opened.values()))
+            alone.append(mark)
+    return pairs, [*alone, *(mark for stack in opened.values() for mark in stack)]
 
 
 def nanoseconds(value: Any) -> int | None:
@@ -167,6 +187,8 @@ def nanoseconds(value: Any) -> int | None:
     sign, whole, fraction, exponent = match[1], match[2], match[3] or "", int(match[4] or 0)
     if abs(exponent) > 18:
         return None
+    if len(fraction.rstrip("0")) > 3 - exponent and float(value) < ev.FLOAT_EXACT_US:
+        return int(ev.to_ns([float(value)])[0])  # parts of a nanosecond are rounded as the strict reader rounds them
     shift = exponent + 3 - len(fraction)
     digits = int(whole + fraction)
     result = digits * 10**shift if shift >= 0 else (digits + 10**-shift // 2) // 10**-shift
@@ -192,7 +214,7 @@ def _struct(category: str, value: dict[str, Any]) -> ev.Event:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not isinstance(value, _Number)
+    return isinstance(value, str) and not isinstance(value, Number)
 
 
 def _text(value: Any) -> str:
@@ -200,10 +222,10 @@ def _text(value: Any) -> str:
 
 
 def _integer(value: Any) -> int | None:
-    if not isinstance(value, str) or not re.fullmatch(r"-?\d{1,19}", value):
+    if not isinstance(value, str) or not re.fullmatch(r"-?\d{1,20}", value):
         return None
     number = int(value)
-    return number if -_INT64 <= number < _INT64 else None
+    return number if -_INT64 <= number < 2 * _INT64 else None  # addresses fill 64 bits
 
 
 def _raw(value: Any) -> msgspec.Raw | None:
@@ -214,7 +236,7 @@ def _raw(value: Any) -> msgspec.Raw | None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, _Number):
+    if isinstance(value, Number):
         return int(value) if re.fullmatch(r"-?\d{1,19}", value) else str(value)
     if isinstance(value, list):
         return [_plain(item) for item in value]
