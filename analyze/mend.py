@@ -19,8 +19,7 @@ from .forgive import Number
 _ANY = msgspec.json.Decoder(list[Any])
 _DEPTH = 64
 _INTEGERS = range(-(1 << 63), 1 << 64)
-_MOST_US = 4e15  # times below this, and durations below 28 days, are plausible however they are rounded
-_LONGEST_US = 2.4e12
+_MOST_US, _LONGEST_US = 4.611e15, 2.592e12  # plausible however they are rounded; see `decode.plausible`
 _BOUND = ("s", "t", "f", "b", "n", "e")  # flows and asynchronous spans, which ids hold together
 _IDS = frozenset({"id", "id2", "bind_id"})
 _ODD_PHASES = (*_BOUND, "C", "M")
@@ -74,7 +73,7 @@ def _drawn(event: Any, refused: tuple[str, ...]) -> bool:
         return True
     if type(time) not in _NUMBERS or type(dur) not in _NUMBERS:
         return False
-    return bool(-_MOST_US < time < _MOST_US and 0 <= dur < _LONGEST_US)  # type: ignore[operator]
+    return bool(-_MOST_US < time < _MOST_US and 0 <= dur <= _LONGEST_US)  # type: ignore[operator]
 
 
 def _long(digits: bytes) -> bool:

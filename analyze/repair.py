@@ -168,6 +168,8 @@ class _Copier:
                 self._drop("bad_time")
                 return
         start, dur = (nanoseconds(value.get(key)) for key in ("ts", "dur"))
+        if start is not None and not plausible(start, 0):  # of metadata: all else was dropped
+            start = None
         text, deep = event_text(value, start, dur)
         for note in {*notes, *(("deep_value",) if deep else ())}:
             self.findings.add(note, f"event {self.seen:,}")

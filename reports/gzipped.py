@@ -9,6 +9,8 @@ from typing import Protocol
 
 from isal import isal_zlib
 
+_PIECE = 256 << 10
+
 
 class Writer(Protocol):
     """What bytes can be written to."""
@@ -18,16 +20,22 @@ class Writer(Protocol):
 
 
 class _Gzip:
-    """A gzip stream without a time or a name in it: the same bytes for the same traces."""
+    """A gzip stream without a time or a name in it: the same bytes for the same text, in whatever pieces it comes."""
 
     def __init__(self, file: Writer) -> None:
         self._file = file
         self._deflater = isal_zlib.compressobj(level=1, wbits=31)
+        self._held = bytearray()
 
     def write(self, data: bytes) -> None:
-        self._file.write(self._deflater.compress(data))
+        self._held += data
+        whole = len(self._held) // _PIECE * _PIECE
+        for at in range(0, whole, _PIECE):
+            self._file.write(self._deflater.compress(bytes(self._held[at : at + _PIECE])))
+        del self._held[:whole]
 
     def flush(self) -> None:
+        self._file.write(self._deflater.compress(bytes(self._held)))
         self._file.write(self._deflater.flush())
 
 
