@@ -114,6 +114,11 @@ _KNOWN: dict[str, tuple[str, str, str]] = {
         "",
     ),
     "estimated_memory": ("note", "peak memory is an estimate, not a measurement", ""),
+    "captures": (
+        "note",
+        "points measured several times: tables of curves show the middle one, tipping points know all",
+        "",
+    ),
     "one_process": (
         "note",
         "one process on a side: by how much processes differ is assumed, not measured",
