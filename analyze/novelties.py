@@ -16,6 +16,7 @@ SAME_CALLS = 0.005  # of a call a step: means over steps are fractions
 def novelties(units: Mapping[str, pl.DataFrame], keys: Sequence[str]) -> pl.DataFrame:
     """By `keys`: `status` (appeared, vanished, calls, shapes, dtypes or nothing) and `detail`, the same in words.
 
+    What does as before may be left out.
     `units`: of both sides ("base", "new"), rows with `keys`, shapes, dtypes, `calls` in a step of one unit, `units`.
     """
     sides = {}
@@ -25,6 +26,9 @@ def novelties(units: Mapping[str, pl.DataFrame], keys: Sequence[str]) -> pl.Data
     inputs = [*keys, *RECORDED]
     both = sides["base"].join(sides["new"], on=inputs, how="full", coalesce=True, nulls_equal=True, suffix="_new")
     both = both.with_columns(pl.col("calls", "calls_new").fill_null(0.0)).sort(inputs)
+    gone = pl.col("calls") - pl.col("calls_new")
+    other = (gone.abs() > SAME_CALLS).any() | (gone.sum().abs() > SAME_CALLS)
+    both = both.filter(other.over(keys))  # looking at operators one by one takes long
     found = [
         (*(group[key][0] for key in keys), *_novelty(group)) for _, group in both.group_by(keys, maintain_order=True)
     ]
