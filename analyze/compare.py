@@ -115,13 +115,12 @@ class Comparison:
         found = []
         for cell, known in self._known:
             main = main_metric(known)
-            default = [name for name in known if name == main or not METRICS[name].profiled]
-            shown = {*(self._asked or default), *self._named}
+            shown = self._asked or [name for name in known if name == main or not METRICS[name].profiled]
             gated = self._asked or ([main] if main else [])
             found += [
                 Compared(cell, METRICS[name], changed, gate.limit_of(name, self.limits, gated))
                 for name, changed in known.items()
-                if name in shown
+                if name in shown or name in self._named
             ]
         return found
 

@@ -25,8 +25,8 @@ _PIECES = msgspec.json.Decoder(list[msgspec.Raw])
 _KEYS = tuple(f'"{key}"'.encode() for key in sorted(KEYS))
 _NUMBERS = [int.from_bytes(key[:4], "little") for key in _KEYS]
 _ESCAPED = re.compile(rb"\\u00[67]")  # no writer spells letters so, but in a key one would hide it
+REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what strict decoders raise
 _TS = re.compile(rb'"ts"\s*:\s*(-?[\d.]+)(?=[,}\s])')
-_REFUSED = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 _SEPARATORS = b" \t\r\n,"
 _LATEST_NS = 1 << 62  # 146 years from whatever zero: the end of an event must fit int64 too
 _MAX_DUR_NS = 30 * 86_400 * 10**9  # a duration beyond 30 days is a broken clock, not work
@@ -65,34 +65,26 @@ class Decoder:
 
     def block(self, data: memoryview) -> bool:
         """Take a block of whole events, commas between; False, and nothing taken, when it is no such thing."""
-        start = next((at for at, char in enumerate(data) if char not in _SEPARATORS), len(data))
-        body = b"".join((b"[", data[start:], b"]"))  # one copy: a new page costs as much as decoding what is on it
+        body = as_list(data)
         try:
             decoded = _STRICT.decode(body)
             if _once(body, decoded) and self._take(decoded, body):
                 return True
-        except _REFUSED:
+        except REFUSED:
             pass
-        try:
-            pieces = _PIECES.decode(body)
-        except _REFUSED:
+        elements = pieces(body)
+        if elements is None:
             return False
         known: list[Any] = []
         texts: list[bytes] = []
-        for text in map(bytes, pieces):
-            try:
-                known.append(_ONE.decode(text))
+        for text in elements:
+            event = strictly(text)
+            if event is None:
+                self.element(text.decode("utf-8", "surrogateescape"))
+            else:
+                known.append(event)
                 texts.append(text)
-            except _REFUSED:
-                self.element(text.decode("utf-8", "surrogateescape"))
-        body = b",".join(texts)
-        if not _once(body, known):
-            for text in filter(_twice, texts):
-                self.element(text.decode("utf-8", "surrogateescape"))
-            kept = [(event, text) for event, text in zip(known, texts, strict=True) if not _twice(text)]
-            known, texts = [event for event, _ in kept], [text for _, text in kept]
-            body = b",".join(texts)
-        if not self._take(known, body):
+        if not self._take(known, b",".join(texts)):
             for text in texts:
                 self.element(text.decode("utf-8", "surrogateescape"))
         return True
@@ -115,7 +107,7 @@ class Decoder:
         return True
 
     def _add(self, category: str, rows: list[Any], starts: ev.Int64s, durs: ev.Int64s) -> None:
-        good = (durs >= 0) & (durs <= _MAX_DUR_NS) & (np.abs(starts) < _LATEST_NS)
+        good = plausible(starts, durs)
         if not good.all():
             self.findings.add("bad_time", f"{sanitize(rows[int(np.argmin(good))].name)}", int((~good).sum()))
             rows, starts, durs = [r for r, g in zip(rows, good, strict=True) if g], starts[good], durs[good]
@@ -148,10 +140,12 @@ class Decoder:
 
     def finish(self) -> None:
         """Take what was kept until all events were seen: halves are paired, odd events become frames."""
-        spans, unpaired = paired(self._marks)
-        self.findings.add("unpaired", count=unpaired)
-        for span in spans:
-            self._odd.setdefault(ev.category(span.event), []).append(span)
+        pairs, alone = paired(self._marks)
+        self.findings.add("unpaired", count=len(alone))
+        for begin, end in pairs:
+            if begin.event is not None:
+                span = Odd(begin.event, begin.time_ns, end.time_ns - begin.time_ns, ())
+                self._odd.setdefault(ev.category(begin.event), []).append(span)
         self._marks.clear()
         for category, odds in self._odd.items():
             starts = np.array([o.start_ns for o in odds], dtype=np.int64)
@@ -259,6 +253,34 @@ def _counts(block: bytes) -> list[int]:
     quotes = np.flatnonzero(np.frombuffer(block, np.uint8, max(0, len(block) - 3)) == ord('"'))
     words = np.ndarray(max(0, len(block) - 3), "<u4", block, strides=(1,))[quotes]
     return [int(np.count_nonzero(words == number)) for number in _NUMBERS]
+
+
+def as_list(data: memoryview) -> bytes:
+    """A block of events, separators before them, as a JSON list."""
+    start = next((at for at, char in enumerate(data) if char not in _SEPARATORS), len(data))
+    return b"".join((b"[", data[start:], b"]"))  # one copy: a new page costs as much as decoding what is on it
+
+
+def pieces(body: bytes) -> list[bytes] | None:
+    """The elements of a JSON list as they are written; None when it is none."""
+    try:
+        return [bytes(piece) for piece in _PIECES.decode(body)]
+    except REFUSED:
+        return None
+
+
+def strictly(text: bytes) -> Any | None:
+    """A single event as the strict decoder reads it; None where it refuses, or where a key may be given twice."""
+    try:
+        event = _ONE.decode(text)
+    except REFUSED:
+        return None
+    return None if _twice(text) else event
+
+
+def plausible(starts: Any, durs: Any) -> Any:
+    """Which times (ns; arrays, or one of each) can be: no negative or endless duration, and an end that fits int64."""
+    return (durs >= 0) & (durs <= _MAX_DUR_NS) & (abs(starts) < _LATEST_NS)
 
 
 def _starts(block: bytes, decoded: list[Any], groups: Mapping[Any, list[Any]]) -> dict[Any, ev.Int64s] | None:

@@ -22,7 +22,7 @@ WINDOW_END = "Record Window End"
 _NAMED_BASE = 1 << 40  # thread and process names that are no numbers become ids below -_NAMED_BASE
 
 
-class _Number(str):
+class Number(str):
     """A JSON number as its digits: no float, no limit on size."""
 
 
@@ -46,7 +46,7 @@ class Mark:
     thread: tuple[int, int]
     time_ns: int
     begins: bool
-    event: ev.Event | None
+    event: ev.Event | None = None
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ class WindowEnd:
     time_ns: int | None
 
 
-class _Object(dict[str, Any]):
+class Object(dict[str, Any]):
     """A JSON object: of a key given twice the last value, as the strict reader takes it; `twice` has such keys."""
 
     twice: frozenset[str] = frozenset()
 
 
-def _object(pairs: list[tuple[str, Any]]) -> _Object:
-    result = _Object(pairs)
+def _object(pairs: list[tuple[str, Any]]) -> Object:
+    result = Object(pairs)
     if len(result) != len(pairs):
         result.twice = frozenset(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
     return result
@@ -75,8 +75,8 @@ def _refuse(word: str) -> Any:
 
 _OPTIONS: dict[str, Any] = {
     "object_pairs_hook": _object,
-    "parse_float": _Number,
-    "parse_int": _Number,
+    "parse_float": Number,
+    "parse_int": Number,
     "parse_constant": _refuse,
 }
 _STRICT = json.JSONDecoder(**_OPTIONS)
@@ -87,8 +87,11 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]')
 _DEPTH = 64
 
 
-def _parsed(text: str) -> tuple[Any, tuple[str, ...]]:
-    """The value of an element, and the codes of what had to be mended for it. Raises ValueError."""
+def parsed(text: str) -> tuple[Any, tuple[str, ...]]:
+    """The value of an element, its numbers as `Number`, and the codes of what had to be mended for it.
+
+    Raises ValueError for what is no JSON however it is read.
+    """
     damaged = ("bad_text",) if _NOT_UTF8.search(text) else ()
     try:
         return _STRICT.decode(text), damaged
@@ -126,14 +129,18 @@ def shallow(text: str, begin: int = 0) -> tuple[str, int]:
 
 def forgive(text: str) -> Odd | Mark | WindowEnd | str:
     """Read one element of traceEvents: the event, half of one, or the finding's code ("" when nobody needs it)."""
-    notes: tuple[str, ...] = ()
     try:
-        value, notes = _parsed(text)
+        value, notes = parsed(text)
     except (ValueError, RecursionError):
         return "bad_event"
-    if not isinstance(value, _Object):
+    return judged(value, notes)
+
+
+def judged(value: Any, notes: tuple[str, ...] = ()) -> Odd | Mark | WindowEnd | str:
+    """As `forgive`, of a value that was `parsed` with these notes."""
+    if not isinstance(value, dict):
         return "bad_event"
-    if value.twice & KEYS:
+    if isinstance(value, Object) and value.twice & KEYS:
         return "duplicate_key"
     category = _text(value.get("cat"))
     if value.get("name") == WINDOW_END and value.get("ph") == "i":
@@ -141,12 +148,7 @@ def forgive(text: str) -> Odd | Mark | WindowEnd | str:
     if "ph" not in value and category in ev.STRUCTS and category != ev.MEMORY:
         return "bad_event"
     if value.get("ph") in ("B", "E"):
-        time = nanoseconds(value.get("ts"))
-        if time is None:
-            return "bad_time"
-        begins = value["ph"] == "B"
-        thread = (_thread_id(value.get("pid")), _thread_id(value.get("tid")))
-        return Mark(thread, time, begins, _struct(category, value) if begins and category in ev.STRUCTS else None)
+        return _mark(category, value)
     if category not in ev.STRUCTS or (value.get("ph") != "X" and category != ev.MEMORY):
         return ""
     start = nanoseconds(value.get("ts"))
@@ -157,22 +159,30 @@ def forgive(text: str) -> Odd | Mark | WindowEnd | str:
     return Odd(_struct(category, value), start, dur, notes)
 
 
-def paired(marks: list[Mark]) -> tuple[list[Odd], int]:
-    """Begins and ends as spans: an end closes the begin that opened last on its thread. And how many had no partner."""
-    spans: list[Odd] = []
-    unpaired = 0
+def _mark(category: str, value: dict[str, Any]) -> Mark | str:
+    time = nanoseconds(value.get("ts"))
+    if time is None:
+        return "bad_time"
+    begins = value["ph"] == "B"
+    thread = (_thread_id(value.get("pid")), _thread_id(value.get("tid")))
+    return Mark(thread, time, begins, _struct(category, value) if begins and category in ev.STRUCTS else None)
+
+
+def paired(marks: list[Mark]) -> tuple[list[tuple[Mark, Mark]], list[Mark]]:
+    """Begins with their ends, and the marks without a partner: an end closes what opened last on its thread."""
+    pairs: list[tuple[Mark, Mark]] = []
+    alone: list[Mark] = []
     opened: dict[tuple[int, int], list[Mark]] = {}
     for mark in sorted(marks, key=lambda mark: mark.time_ns):  # stable: at one instant the order of the file decides
         stack = opened.setdefault(mark.thread, [])
         if mark.begins:
             stack.append(mark)
         elif stack:
-            begin = stack.pop()
-            if begin.event is not None:
-                spans.append(Odd(begin.event, begin.time_ns, mark.time_ns - begin.time_ns, ()))
+            pairs.append((stack.pop(), mark))
         else:
-            unpaired += 1
-    return spans, unpaired + sum(begin.event is not None for stack in opened.values() for begin in stack)
+            alone.append(mark)
+    never_closed = (mark for stack in opened.values() for mark in stack if mark.event is not None)
+    return pairs, [*alone, *never_closed]
 
 
 def nanoseconds(value: Any) -> int | None:
@@ -185,6 +195,8 @@ def nanoseconds(value: Any) -> int | None:
     digits = (whole + fraction).lstrip("0")
     if len(digits) + shift > 19:  # before a power of ten is made of what the file says
         return None if digits else 0
+    if shift < 0 and digits[shift:].strip("0") and abs(float(value)) < ev.FLOAT_EXACT_US:
+        return int(ev.to_ns([float(value)])[0])  # parts of a nanosecond are rounded as the strict reader rounds them
     if shift < 0:
         digits, rest = digits[:shift] or "0", digits[shift:] if len(digits) >= -shift else ""
         result = int(digits) + (rest >= "5")
@@ -219,7 +231,7 @@ def _arguments(event: type[ev.Event]) -> tuple[type[msgspec.Struct], list[tuple[
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not isinstance(value, _Number)
+    return isinstance(value, str) and not isinstance(value, Number)
 
 
 def _text(value: Any) -> str:
@@ -227,10 +239,10 @@ def _text(value: Any) -> str:
 
 
 def _integer(value: Any) -> int | None:
-    if not isinstance(value, str) or not re.fullmatch("-?[0-9]{1,19}", value):
+    if not isinstance(value, str) or not re.fullmatch("-?[0-9]{1,20}", value):
         return None
     number = int(value)
-    return number if -_INT64 <= number < _INT64 else None
+    return number if -_INT64 <= number < 2 * _INT64 else None  # addresses fill 64 bits
 
 
 def _raw(value: Any) -> msgspec.Raw | None:
@@ -241,7 +253,7 @@ def _raw(value: Any) -> msgspec.Raw | None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, _Number):
+    if isinstance(value, Number):
         return int(value) if re.fullmatch("-?[0-9]{1,19}", value) else str(value)
     if isinstance(value, list):
         return [_plain(item) for item in value]

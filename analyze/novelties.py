@@ -17,6 +17,7 @@ SAME_CALLS = 0.005  # of a call a step: means over steps are fractions
 def novelties(units: Mapping[str, pl.DataFrame], keys: Sequence[str]) -> pl.DataFrame:
     """By `keys`: `status` (appeared, vanished, calls, shapes, dtypes or nothing) and `detail`, the same in words.
 
+    What does as before may be left out.
     `units`: of both sides ("base", "new"), rows with `keys`, shapes, dtypes, `calls` in a step of one unit, `units`.
     """
     sides = {}

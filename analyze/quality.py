@@ -69,6 +69,8 @@ _KNOWN: dict[str, tuple[str, str, str]] = {
     "unpaired": ("warning", "begin or end events without a partner were dropped", ""),
     "string_time": ("note", "times given as text were read as numbers", ""),
     "header_damaged": ("warning", "what the file says of itself was ignored; it is read as any trace", ""),
+    "repaired": ("warning", "a copy that tracekit repaired: of the original some is lost", ""),
+    "repaired_whole": ("note", "a copy that tracekit repaired: of the original no event is lost", ""),
     "newer_schema": ("note", "written by a newer tracekit; only the fields known here are read", "update tracekit"),
     "no_host_events": ("note", "no host operators: only device work can be shown", "profile with ProfilerActivity.CPU"),
     "no_ranges": (
@@ -112,6 +114,11 @@ _KNOWN: dict[str, tuple[str, str, str]] = {
         "",
     ),
     "estimated_memory": ("note", "peak memory is an estimate, not a measurement", ""),
+    "captures": (
+        "note",
+        "points measured several times: tables of curves show the middle one, tipping points know all",
+        "",
+    ),
     "one_process": (
         "note",
         "one process on a side: by how much processes differ is assumed, not measured",

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tracekit.errors import TraceError
 from tracekit.safety import sanitize
@@ -57,10 +57,43 @@ def no_events() -> Events:
 
 def read_events(path: Path) -> Events:
     """Read one trace file. Raises TraceError when it is none, or when nothing of it can be used."""
+    decoder = Decoder(Findings())
+    reader = _walk(path, decoder)
+    if not decoder.seen and "truncated" in decoder.findings.counts:
+        raise TraceError(f"{sanitize(path)}: the file ends at byte {reader.buffer.offset:,}, before its first event")
+    frames = decoder.frames()
+    if not (frames.host.height or frames.device.height or frames.memory.height):
+        decoder.findings.add("no_events")
+    found = decoder.findings.listed()
+    return Events(path, reader.header, frames, found, decoder.window_end_ns, tuple(reader.arrays))
+
+
+class Taker(Protocol):
+    """What a walk gives the events to; see `Decoder`."""
+
+    findings: Findings
+    seen: int
+
+    def block(self, data: memoryview, /) -> bool:
+        """Take a block of events, or refuse it whole."""
+
+    def element(self, text: str, /) -> None:
+        """Take one element."""
+
+    def finish(self) -> None:
+        """No more will come."""
+
+
+def walk(path: Path, taker: Taker) -> None:
+    """Give every element of a file's lists of events to `taker`, as `read_events` does. Raises as it does."""
+    _walk(path, taker)
+
+
+def _walk(path: Path, taker: Taker) -> _Reader:
     with Stream(path) as stream, _no_collection():
-        reader = _Reader(stream)
+        reader = _Reader(stream, taker)
         reader.read()
-    return reader.events()
+    return reader
 
 
 @contextmanager
@@ -78,19 +111,23 @@ def _no_collection() -> Iterator[None]:
 class _Reader:
     """One pass over a stream: header keys, events in blocks, and the keys after them."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, taker: Taker) -> None:
         self.stream = stream
         self.buffer = Buffer(stream)
         self.header: dict[str, Any] = {}
-        self.findings = Findings()
-        self.decoder = Decoder(self.findings)
+        self.findings = taker.findings
+        self.taker = taker
         self.cuts: tuple[bytes, ...] = ()
         self.arrays: list[tuple[int, int]] = []
 
     # -- the document
 
     def read(self) -> None:
-        """Read the whole stream into frames."""
+        """Read the whole stream."""
+        self._read_document()
+        self.taker.finish()
+
+    def _read_document(self) -> None:
         self.buffer.fill(_HEADER_BLOCK)
         if self.buffer.peek(3) == _BOM:
             self.buffer.drop(3)
@@ -215,12 +252,11 @@ class _Reader:
             else:
                 closed = self._one_by_one()
                 if closed is not None:
-                    self.decoder.finish()
                     return closed
 
     def _block(self, size: int) -> bool:
         with self.buffer.view(size) as block:
-            return self.decoder.block(block)
+            return self.taker.block(block)
 
     def _indent(self) -> None:
         """Remember how events are indented, which is how blocks are cut."""
@@ -228,7 +264,7 @@ class _Reader:
             self.buffer.drop(max(0, len(self.buffer) - _HEADER_BLOCK))  # only the last line's indentation matters
             self.buffer.fill(BLOCK)
         indent = self.buffer.peek(self.buffer.white()).rpartition(b"\n")[2]
-        self.cuts = (b"\n" + indent + b"},\n" + indent + b"{", b"},\n" + indent + b"{", *_COMPACT_CUTS)
+        self.cuts = (b"},\n" + indent + b"{", *_COMPACT_CUTS)
 
     def _last_cut(self) -> int:
         """The byte after the last event that surely ends in the buffer; 0 when there is none.
@@ -280,7 +316,7 @@ class _Reader:
             element, end = self._element(text, position)
             if not end:
                 return False, position
-            self.decoder.element(element)
+            self.taker.element(element)
             position = end
             after = 0 if text[end - 1] in _SEPARATORS else end
 
@@ -323,18 +359,7 @@ class _Reader:
         return sanitize(self.stream.path)
 
     def _truncated(self) -> None:
-        self.decoder.finish()
-        self.findings.add("truncated", f"after {self.decoder.seen:,} events, at byte {self._at():,}")
-
-    def events(self) -> Events:
-        """What was read. Raises TraceError when the file ended before it held a single event."""
-        if not self.decoder.seen and "truncated" in self.findings.counts:
-            raise TraceError(f"{self._name()}: the file ends at byte {self._at():,}, before its first event")
-        frames = self.decoder.frames()
-        if not (frames.host.height or frames.device.height or frames.memory.height):
-            self.findings.add("no_events")
-        found = self.findings.listed()
-        return Events(self.stream.path, self.header, frames, found, self.decoder.window_end_ns, tuple(self.arrays))
+        self.findings.add("truncated", f"after {self.taker.seen:,} events, at byte {self._at():,}")
 
 
 _END: Any = object()

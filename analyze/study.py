@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, wraps
@@ -75,7 +76,7 @@ class Study:
     @cached_property
     def findings(self) -> list[Finding]:
         """The findings of all files, each naming its file where the study has more than one."""
-        found = [*self.load_findings, *self._doubtful(), *self._notes()]
+        found = [*self.load_findings, *self._doubtful(), *self._notes(), *self._repeated()]
         for trace in self.traces:
             for finding in trace.findings:
                 where = f"{sanitize(trace.path.name)}: {finding.where}".rstrip(": ")
@@ -98,6 +99,18 @@ class Study:
             for note in point.notes:
                 curves_of.setdefault(note, {})[self._labels[point.identity.series().digest()]] = None
         return [Finding("model_note", "note", 1, ", ".join(names), note) for note, names in curves_of.items()]
+
+    def _repeated(self) -> list[Finding]:
+        """Whether any point was captured more than once."""
+        noted = Findings()
+        counts = Counter(point.identity.digest() for point in self.points if point.ok)
+        several = [point for point in self.points if counts[point.identity.digest()] > 1]
+        if several:
+            first = several[0]
+            times = counts[first.identity.digest()]
+            where = sanitize(f"{self.label(first)} at {first.length:,g}, {times} captures")
+            noted.add("captures", where, sum(count > 1 for count in counts.values()))
+        return noted.listed()
 
     @once
     def latency(self) -> pl.DataFrame:

@@ -27,6 +27,7 @@ from .nest import Nesting, sweep
 from .quality import Finding, Findings, in_order
 from .ranges import NO_MODULES, Ranges, nullable
 from .read import Events, no_events
+from .repair import repaired
 
 P = ParamSpec("P")
 Table = Callable[Concatenate["Trace", P], pl.DataFrame]
@@ -140,6 +141,8 @@ class Trace:
             found.add("header_damaged")
         if self.point is not None and self.point.schema > pt.SCHEMA:
             found.add("newer_schema", f"schema {self.point.schema}")
+        for code, count in (said := repaired(self.events.header)).counts.items():
+            found.add(code, said.first[code], count)
         of_events = self.kept.plain("findings", lambda: [asdict(one) for one in self._findings()])
         return in_order([*(Finding(**one) for one in of_events), *found.listed()])
 

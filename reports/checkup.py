@@ -14,11 +14,12 @@ from tracekit.analyze.trace import Trace
 from tracekit.safety import sanitize
 from tracekit.units import duration, length_text
 
+from .repaired import Repaired, said_of
 from .terminal import findings_block
 
 
-def print_checkup(trace: Trace, console: Console) -> None:
-    """Print what the trace is, what it can tell, and the findings. Strings of the trace are sanitized."""
+def print_checkup(trace: Trace, console: Console, repaired: Repaired | None = None) -> None:
+    """Print what the trace is, what it can tell, the findings, and what was `repaired`; foreign strings sanitized."""
     found = facts(trace)
     console.print(Text(sanitize(trace.path.name), style="bold"))
     console.print(Text(_what(trace, found)))
@@ -32,6 +33,8 @@ def print_checkup(trace: Trace, console: Console) -> None:
         console.print(block)
     verdict = "sound" if not warning_counts(trace.findings) else "usable, with the warnings above"
     console.print(Text(f"This trace is {verdict}."))
+    if repaired is not None:
+        console.print(Text(said_of(repaired)))
 
 
 def _what(trace: Trace, found: dict[str, Any]) -> str:

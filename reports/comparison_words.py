@@ -83,13 +83,13 @@ def verdicts(comparison: Comparison) -> list[str]:
     for verdict, words in ((FAILED_NOW, "Ran before, and fails now"), (RUNS_NOW, "Failed before, and runs now")):
         places = [place(row) for row in metrics.filter(pl.col("verdict") == verdict).iter_rows(named=True)]
         found += [f"{words}: {_some(places)}."] if places else []
-    rows = _in_order(metrics.filter(pl.col("metric") != ""))
+    rows = in_order(metrics.filter(pl.col("metric") != ""))
     if comparison.limits:
         found += _of_limits(rows)
     else:
         for tone, word in ((WORSE, "Worse"), (BETTER, "Better")):
-            lines = [_line(row) for row in rows.iter_rows(named=True) if _TONES[row["changed"]] == tone]
-            found += [f"{word} beyond noise: {_some([_named(line) for line in lines])}."] if lines else []
+            lines = [line(row) for row in rows.iter_rows(named=True) if _TONES[row["changed"]] == tone]
+            found += [f"{word} beyond noise: {_some([_named(one) for one in lines])}."] if lines else []
     return found or ["Nothing changed beyond noise."]
 
 
@@ -102,7 +102,7 @@ def _of_limits(rows: pl.DataFrame) -> Iterator[str]:
     exceeded = limited.filter(pl.col("verdict") == gate.EXCEEDED)
     unclear = limited.filter(pl.col("verdict") == gate.UNCLEAR).height
     if exceeded.height:
-        yield f"Limit exceeded beyond noise: {_some([_named(_line(row)) for row in exceeded.iter_rows(named=True)])}."
+        yield f"Limit exceeded beyond noise: {_some([_named(line(row)) for row in exceeded.iter_rows(named=True)])}."
     if unclear:
         which = "The limit" if limited.height == 1 else f"{unclear} of {limited.height} limits"
         yield (
@@ -130,10 +130,11 @@ def told(comparison: Comparison) -> Iterator[Line]:
             said = f"failed before: {sanitize(row['changed'])}"
             yield Line(place(row), "", sanitize(row["changed"]), "ran", "", "", said, BETTER)
         else:
-            yield _line(row)
+            yield line(row)
 
 
-def _line(row: Row) -> Line:
+def line(row: Row) -> Line:
+    """A row of `Comparison.metrics` in words."""
     rate = METRICS[row["metric"]].rate
     worse, low, high = (-row[name] if rate else row[name] for name in ("worse", "lo", "hi"))
     verdict = str({SAME: "within noise"}.get(_TONES[row["changed"]], row["changed"]))
@@ -238,7 +239,7 @@ def causes(comparison: Comparison) -> list[Cause]:
     rows = comparison.metrics().filter(pl.col("metric") != "")
     changes = comparison.changes()
     found = []
-    for row in _in_order(rows.filter(pl.col("changed") != gate.SAME)).iter_rows(named=True):
+    for row in in_order(rows.filter(pl.col("changed") != gate.SAME)).iter_rows(named=True):
         of_point = changes.filter(*(pl.col(name).eq_missing(pl.lit(row[name])) for name in _POINT))
         parts = of_point.filter(pl.col("metric") == row["metric"])
         if (parts["level"] == "component").any():
@@ -246,8 +247,11 @@ def causes(comparison: Comparison) -> list[Cause]:
     return found
 
 
-def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """What exceeded a limit first, then what got worse, then what got better; large changes before small ones."""
+def in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `Comparison.metrics`: what exceeded a limit first, then what got worse, then what got better.
+
+    Large changes come before small ones.
+    """
     exceeded, worse = pl.col("verdict") == gate.EXCEEDED, pl.col("changed") == gate.SLOWER
     return rows.sort(exceeded, worse, pl.col("worse").abs(), descending=True, maintain_order=True)
 

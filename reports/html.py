@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from markupsafe import Markup
 
-import tracekit
 from tracekit.analyze.gpu import DeviceAnalyses
 from tracekit.analyze.recommend import answer
 from tracekit.analyze.study import Study
@@ -28,11 +26,11 @@ from .explanations import why
 from .figure import Section
 from .marks import marked
 from .matrix import NOTE, TITLE, matrix
-from .page import environment, json_block, policy_hash, static
+from .page import SCRIPTS, environment, frame
 from .recommendation import marks, shares, told
 from .verdicts import sentences
 
-_SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "report.js")
+_SCRIPTS = (*SCRIPTS, "report.js")
 
 
 def write_html(
@@ -70,31 +68,15 @@ def render(study: Study | Trace, asked: Asked = NOTHING, analyses: Mapping[str, 
         operators = pl.concat([operators, page_data.operator_rows(own, page_data.SHAPES)])
     shaped = page_data.by_shape(study.longest().operators(by=("shapes",)))
     shapes = page_data.operator_rows(page_data.clean(shaped), page_data.SHAPES)
-    scripts = [static(name) for name in _SCRIPTS]
-    style = static("report.css") + _chip_style()
     sections = _sections(study, asked, analyses)
     failures = study.failures()
     doubted = marked(bars, page_data.clean(study.doubts()), "components")
     verdicts, caveat = sentences(page_data.clean(study.latency()), tipping, study.throughput())
+    every = [one for part in sections.values() for one in part]
+    data = page_data.embedded(curves, every, bars, phased, operators, shapes, components)
     context: dict[str, Any] = {
         "title": sanitize(study.title),
-        "version": tracekit.__version__,
-        "policy": _policy(scripts, style),
-        "style": Markup(style),
-        "scripts": [Markup(script) for script in scripts],
-        "data": Markup(
-            json_block(
-                page_data.embedded(
-                    curves,
-                    [one for part in sections.values() for one in part],
-                    bars,
-                    phased,
-                    operators,
-                    shapes,
-                    components,
-                )
-            )
-        ),
+        **frame(_SCRIPTS, ["report.css"], data),
         "summary": about.summary(study.points),
         "inputs": told(study, found, tipping, every=True) if found else None,
         "verdicts": verdicts,
@@ -158,14 +140,3 @@ def _sections(study: Study, asked: Asked, analyses: Mapping[str, DeviceAnalyses]
 def _per(units: list[str]) -> str:
     """What a time per length is per, in the singular; empty where no trace tells its length."""
     return sanitize(units[0]).removesuffix("s") if len(units) == 1 else "length" if units else ""
-
-
-def _policy(scripts: list[str], style: str) -> str:
-    """What the page may do: run exactly these scripts, use exactly this style, show images it made itself."""
-    sources = " ".join(map(policy_hash, scripts))
-    return f"default-src 'none'; script-src {sources}; style-src {policy_hash(style)}; img-src data: blob:"
-
-
-def _chip_style() -> str:
-    """The colour of each component's chip, as rules: a style attribute would need a laxer policy."""
-    return "".join(f'.chip[data-label="{label}"] {{ background: {colour}; }}\n' for label, colour in PALETTE.items())

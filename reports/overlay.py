@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any
 
 import polars as pl
-from isal import isal_zlib
 
 from tracekit.analyze.events import FLOAT_EXACT_US, OVERLAY
 from tracekit.analyze.study import Study
@@ -20,6 +19,7 @@ from tracekit.analyze.trace import Trace
 from tracekit.safety import atomic_write, sanitize
 from tracekit.units import length_text
 
+from .gzipped import Writer, zipped_as_named
 from .lanes import ARGUMENTS, processes, spilled
 from .splice import Place, microseconds, raw_events
 
@@ -29,12 +29,8 @@ _MARGIN_NS = 10**10  # what nobody reads (a profiler's own spans) may begin befo
 
 def save_overlay(study: Study, path: Path) -> None:
     """Write the file of `write_overlay`, gzipped if it is named so. Raises UsageError where nothing may be written."""
-    with atomic_write(path) as file:
-        if path.name.lower().endswith(".gz"):
-            with _Gzip(file) as zipped:
-                write_overlay(study, zipped)
-        else:
-            write_overlay(study, file)
+    with atomic_write(path) as file, zipped_as_named(path, file) as plain:
+        write_overlay(study, plain)
 
 
 def write_overlay(study: Study, file: Writer) -> None:
@@ -66,31 +62,6 @@ def _names(study: Study) -> list[str]:
         again = sum(other == name or other.startswith(f"{name} (repeat ") for other in names)
         names.append(f"{name} (repeat {again + 1})" if again else name)
     return [sanitize(name, 80) for name in names]
-
-
-class Writer(Protocol):
-    """What bytes can be written to."""
-
-    def write(self, data: bytes, /) -> object:
-        """Take all of `data`."""
-
-
-class _Gzip:
-    """A gzip stream without a time or a name in it: the same bytes for the same traces."""
-
-    def __init__(self, file: Writer) -> None:
-        self._file = file
-        self._deflater = isal_zlib.compressobj(level=1, wbits=31)
-
-    def write(self, data: bytes) -> None:
-        self._file.write(self._deflater.compress(data))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._file.write(self._deflater.flush())
 
 
 # -- where each trace goes

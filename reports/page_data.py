@@ -20,6 +20,7 @@ from .breakdown import WHOLE_TRACE
 from .figure import Section
 from .input_marks import Marks, said_of
 from .marks import clause, legend, marked
+from .repeats import middle
 
 OPERATORS = 40  # rows of the operator table per curve, length and kind; the others are one row, so that sums stay true
 SHAPES = 25  # the same of operators by input shapes, which are there at the greatest length of each curve
@@ -98,7 +99,7 @@ def curves(study: Study, tipping: pl.DataFrame, inputs: tuple[str, Marks] | None
         (_THROUGHPUT, study.throughput()),
     ]
     found_doubts = study.doubts()
-    cleaned = [(kind, clean(marked(table, found_doubts, kind.key))) for kind, table in tables]
+    cleaned = [(k, clean(marked(middle(table, k.column), found_doubts, k.key))) for k, table in tables]
     crossings = clean(tipping, *(name for name in tipping.columns if name.startswith(("efficient", "baseline"))))
     names = list(dict.fromkeys(name for _, table in cleaned for name in table["series"]))
     failed = {(r["length"], r["series"]): sanitize(r["status"]) for r in clean(study.failures()).to_dicts()}

@@ -30,6 +30,7 @@ from .marks import legend, marked
 from .matrix import matrix
 from .matrix_text import matrix_block
 from .recommendation import shares
+from .repeats import middle
 from .text_table import WIDE, bar, plain_table
 from .verdicts import hint, sentences
 from .your_data import your_data
@@ -143,7 +144,7 @@ def _by_length(
     A curve with doubts has a second column, of their letters, which the last note explains.
     """
     best = max if column == "samples_per_s" else min
-    for (unit,), group in table.group_by("length_unit", maintain_order=True):
+    for (unit,), group in middle(table, column).group_by("length_unit", maintain_order=True):
         names = group["series"].unique(maintain_order=True).to_list()
         for chunk in _chunks(names, max(1, (width - 10) // 24)):
             of_chunk = group.filter(pl.col("series").is_in(chunk))

@@ -34,21 +34,29 @@ def _packed(names: list[str], most: int = 190) -> Iterator[str]:
 LABELS = [*_packed(sorted((n for n in NAMES if 0 < len(n) < 100), key=lambda n: n[0] not in "=<")), "__proto__"]
 
 
-def write_study(folder: Path, labels: Sequence[str] = LABELS, names: Sequence[str] = NAMES) -> None:
+def write_study(
+    folder: Path,
+    labels: Sequence[str] = LABELS,
+    names: Sequence[str] = NAMES,
+    slower: float = 1.0,
+    version: str = "",
+) -> None:
     """Points whose every text is hostile: a pair of curves for each of `labels`, failures, a foreign trace, rubbish.
 
-    Folders and files too, as far as file names can be.
+    Folders and files too, as far as file names can be. `slower`: by what factor everything takes longer than usual;
+    `version`: what the versions of the points and the types of inputs end in.
     """
     for number, label in enumerate(labels):
         place = folder / "".join(char for char in label if char not in "/\0")[:80]
         place.mkdir(parents=True, exist_ok=True)
         for length in (64, 512):
             for model, ms in ((f"{label}!", length / 20), (label, 8 + length / 90)):
-                point = _point(label, model, length, ms, number)
+                ms *= slower
+                point = _point(label, model, length, ms, number, versions={label: f"{label}{version}"})
                 data = (
                     points.header(point)
                     + b'"traceEvents": '
-                    + json.dumps(list(_events(label, ms, names, device=number > 0))).encode()
+                    + json.dumps(list(_events(label, ms, names, number > 0, version))).encode()
                     + b"}"
                 )
                 (place / f"{length}{model[-1:] == '!'}\x1b[1m<b>\u202e.json").write_bytes(data)
@@ -101,7 +109,7 @@ def _span(name: str, start: float, dur: float, cat: str, tid: int = 1, args: Any
     return {"ph": "X", "cat": cat, "name": name, "pid": 1, "tid": tid, "ts": start, "dur": dur, "args": args or {}}
 
 
-def _events(label: str, ms: float, names: Sequence[str], device: bool) -> Iterator[dict[str, Any]]:
+def _events(label: str, ms: float, names: Sequence[str], device: bool, version: str) -> Iterator[dict[str, Any]]:
     """A step of two layers of modules, with operators, Python frames, allocations and device work of every name."""
     us = round(ms) * 56_000  # whole microseconds for every part
     mark = "user_annotation"
@@ -119,7 +127,7 @@ def _events(label: str, ms: float, names: Sequence[str], device: bool) -> Iterat
         each = 0.2 * us / len(names)
         for i, name in enumerate(names if layer == 0 else (), 1):
             begin = at + (i - 1) * each
-            yield _span(name, begin, each, "cpu_op", 1, {**_SHAPES, "Input type": [name], name: name})
+            yield _span(name, begin, each, "cpu_op", 1, {**_SHAPES, "Input type": [name + version], name: name})
             if device:
                 yield _span("cudaLaunchKernel", begin, each / 2, "cuda_runtime", 1, {"correlation": i})
                 yield _span(name, begin, each, "kernel", 7, {"device": 0, "stream": 7, "correlation": i})

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
+
+# Pieces of hostile names that no text of ours has.
+FOREIGN = re.compile(
+    r"alert|onerror|PWNED|evil|__proto__|HYPERLINK|skull|7\*7|_pwned|CON\.aux|__class__|passwd|\u6a21|good|display:none|n{9}"
+)
+# Where Vega and Vega-Lite take a text for an expression, or make one of it.
+EXPRESSIONS = {"expr", "signal", "calculate", "filter", "test", "update", "labelExpr", "on", "clear", "as", "field"}
 
 
 class Parsed(HTMLParser):
@@ -42,3 +51,55 @@ class Parsed(HTMLParser):
 def embedded(text: str) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(next(body for attrs, body in Parsed(text).scripts if attrs))
     return data
+
+
+def texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a JSON value with the key that it is under; data is left out."""
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield "a key", name
+            if name not in ("datasets", "values", "domain", "sort") and not ("name" in value and name == "value"):
+                yield from texts(one, name)
+    elif isinstance(value, list):
+        for one in value:
+            yield from texts(one, key)
+    elif isinstance(value, str):
+        yield key, value
+
+
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+        for one in value.values():
+            yield from strings(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from strings(one)
+    elif isinstance(value, str):
+        yield value
+
+
+# Evaluated in a page, of specifications: how many of them Vega-Lite compiles there, and all names in the expressions it makes of them.
+DRAWN = """async (specs) => {
+  const names = new Set();
+  const seen = (value, key) => {
+    if (typeof value === "string") {
+      if (["signal", "expr", "update", "test", "encode", "init"].includes(key)) parsed(vega.parseExpression(value));
+    } else if (value && typeof value === "object") {
+      for (const [name, one] of Object.entries(value)) if (name !== "values" && name !== "value") seen(one, Array.isArray(value) ? key : name);
+    }
+  };
+  // Whatever is no text in an expression: identifiers, properties, calls.
+  const parsed = (node) => {
+    if (!node || typeof node !== "object") return;
+    if (node.type === "Identifier") names.add(node.name);
+    if (node.type === "Property" && node.key.type === "Literal") { parsed(node.value); return; }
+    for (const [name, one] of Object.entries(node)) if (name !== "parent") Array.isArray(one) ? one.forEach(parsed) : parsed(one);
+  };
+  let compiled = 0;
+  for (const spec of specs) {
+    seen(vegaLite.compile({...spec, datasets: spec.datasets || {bars: [], parts: []}}).spec);
+    compiled += 1;
+  }
+  return [compiled, [...names]];
+}"""

@@ -1,19 +1,8 @@
 "use strict";
-// The page's behaviour: draw the charts, fill the operator table, keep the choice in the address.
+// The report's behaviour: draw the charts, fill the operator table, follow the choice.
 // Names from a trace are only ever text content and data values.
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const $ = (id) => document.getElementById(id);
-  const every = (selector) => [...document.querySelectorAll(selector)];
-  const distinct = (values) => [...new Set(values)];
-  const rows = (table) => {
-    const names = Object.keys(table);
-    return Array.from({length: names.length ? table[names[0]].length : 0}, (_, i) => {
-      const row = Object.create(null);
-      for (const name of names) row[name] = table[name][i];
-      return row;
-    });
-  };
+  const {data, $, every, distinct, rows, address, choices, clear, draw, markAll, duration, percent, cell} = page;
   const bars = rows(data.components.table);
   const operators = rows(data.operators);
   const shapes = rows(data.shapes); // the same by input shapes, at the greatest length of each curve
@@ -29,89 +18,19 @@
     unit: every("[data-unit]").map((button) => button.dataset.unit), kind: ["operator", "shape", "all"],
     theme: ["", "light", "dark"], sort: every("th[data-column]").map((th) => th.dataset.column),
   };
-  const recall = () => {
-    const words = new URLSearchParams(location.hash.slice(1));
-    for (const key of ["series", "length", "phase", "filter"]) if (words.has(key)) state[key] = words.get(key);
-    for (const [key, allowed] of Object.entries(WORDS)) if (allowed.includes(words.get(key))) state[key] = words.get(key);
-    for (const key of ["up", "all"]) state[key] = words.get(key) === "1";
-  };
-  const remember = () => {
-    const words = new URLSearchParams();
-    for (const key of Object.keys(state)) if (state[key]) words.set(key, state[key] === true ? "1" : state[key]);
-    history.replaceState(null, "", `#${words}`);
-  };
+  const {recall, remember} = address(state, {free: ["series", "length", "phase", "filter"], words: WORDS, flags: ["up", "all"]});
   const choose = (change) => { Object.assign(state, change); show(); remember(); };
 
   // -- charts
 
-  const refuse = () => Promise.reject(new Error("this page loads nothing"));
-  const options = {
-    ast: true, renderer: "svg", downloadFileName: "tracekit", defaultStyle: false,
-    loader: Object.assign(vega.loader(), {load: refuse, http: refuse, file: refuse, sanitize: refuse}),
-    actions: {export: {svg: true, png: true}, source: false, compiled: false, editor: false},
-    tooltip: {disableDefaultStyle: true}, i18n: {SVG_ACTION: "SVG", PNG_ACTION: "PNG"},
-  };
-  // A cell that a spreadsheet would take for a formula, as in `formats.guarded`, is text there too.
-  const csvCell = (value) => {
-    const text = value === null || value === undefined ? "" : String(value);
-    const safe = typeof value === "string" && /^\s*[-=+@\uff1d\uff0b\uff0d\uff20]/.test(text) ? `'${text}` : text;
-    return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-  };
-  const csv = (list) => {
-    const names = Object.keys(list[0]);
-    return [names, ...list.map((row) => names.map((name) => row[name]))].map((cells) => cells.map(csvCell).join(",")).join("\r\n");
-  };
-  const flat = (list) => list.length && Object.values(list[0]).every((value) => value === null || typeof value !== "object");
-  // What a chart draws, as rows: its largest plain dataset; else the table beside it.
-  const dataOf = (element, datasets) => {
-    const plain = Object.values(datasets || {}).filter((list) => Array.isArray(list) && flat(list));
-    if (plain.length) return plain.reduce((most, list) => (list.length > most.length ? list : most));
-    const table = element.parentElement.querySelector("table");
-    const head = table ? [...table.tHead.rows[0].cells].map((cell) => cell.textContent) : [];
-    return table ? [...table.tBodies[0].rows].map((tr) => Object.fromEntries([...tr.cells].map((cell, i) => [head[i], cell.textContent]))) : [];
-  };
-  const offerCsv = (element, datasets) => {
-    const bar = element.querySelector(".vega-actions");
-    const list = dataOf(element, datasets);
-    if (!bar || !list.length) return;
-    const link = document.createElement("a");
-    link.textContent = "CSV";
-    link.download = "tracekit.csv";
-    link.href = "#";
-    link.addEventListener("click", () => { link.href = URL.createObjectURL(new Blob([csv(list)], {type: "text/csv"})); });
-    bar.append(link);
-  };
-  const drawn = new Map(); // element -> the promise of what vegaEmbed made there
-  // Legends do not wrap by themselves: one column where two would not fit.
-  const fitted = (config, width) => {
-    const columns = width < 560 ? 1 : 2;
-    return {...config, legend: {...config.legend, columns, labelLimit: Math.max(60, width / columns - 100)}};
-  };
   const mark = (view) => view.signal("chosen_series", state.series).signal("chosen_length", state.length);
-  const clear = (element, text = "") => {
-    const before = drawn.get(element);
-    if (before) before.then((result) => result && result.finalize());
-    drawn.delete(element);
-    element.textContent = text;
-  };
-  const draw = (element, spec, datasets) => {
-    clear(element);
-    drawn.set(element, vegaEmbed(element, {...spec, config: fitted(spec.config, element.clientWidth), datasets}, options)
-      .then((result) => {
-        result.view.addEventListener("click", (_, item) => {
-          const row = item && item.datum;
-          if (row && typeof row.pick === "string") choose({series: row.series || element.dataset.series, length: row.pick});
-        });
-        mark(result.view).runAsync();
-        offerCsv(element, datasets);
-        return result;
-      })
-      .catch((error) => { element.textContent = `This chart could not be drawn: ${error.message}`; }));
-  };
+  const shown = (element) => ({mark, picked: (row) => {
+    if (typeof row.pick === "string") choose({series: row.series || element.dataset.series, length: row.pick});
+  }});
   const drawCharts = () => {
     for (const element of every("[data-chart]")) {
       const spec = data.charts[element.dataset.chart];
-      draw(element, spec, spec.datasets);
+      draw(element, spec, spec.datasets, shown(element));
     }
   };
   // The phases of a curve, "" (all of them) first; a curve without the chosen one shows all.
@@ -124,22 +43,13 @@
       const own = bars.filter((row) => row.series === element.dataset.series && row.phase === phase);
       const specs = data.components.specs[curves.get(element.dataset.series).group];
       if (own.every((row) => row[state.unit] === null)) clear(element, "This trace does not tell its length.");
-      else draw(element, specs[state.unit], {bars: own.map((row) => ({...row}))});
+      else draw(element, specs[state.unit], {bars: own.map((row) => ({...row}))}, shown(element));
     }
     for (const button of every("[data-unit]")) button.setAttribute("aria-pressed", String(button.dataset.unit === state.unit));
   };
-  const markCharts = () => { for (const made of drawn.values()) made.then((result) => result && mark(result.view).runAsync()); };
 
   // -- the operator table
 
-  const UNITS = [[1e9, "s"], [1e6, "ms"], [1e3, "us"], [1, "ns"]];
-  const duration = (ns) => {
-    const [size, unit] = UNITS.find(([s]) => Math.abs(ns) >= s) || UNITS[3];
-    const value = ns / size;
-    return `${size === 1 ? value : value.toLocaleString("en", {maximumSignificantDigits: 3, minimumSignificantDigits: 3})} ${unit}`;
-  };
-  const percent = (share) => `${(share * 100).toFixed(1)}%`;
-  const cell = (text) => { const td = document.createElement("td"); td.textContent = text; return td; };
   const line = (row) => {
     const tr = document.createElement("tr");
     const component = cell("");
@@ -217,10 +127,6 @@
 
   // -- the page
 
-  const choices = (select, values, chosen) => {
-    select.replaceChildren(...values.map((value) => new Option(value || "all", value, false, value === chosen)));
-    select.parentElement.hidden = values.length < 2;
-  };
   const describe = () => {
     const curve = curves.get(state.series);
     const whole = state.length === WHOLE_TRACE;
@@ -247,7 +153,7 @@
     if (state.theme) document.documentElement.dataset.theme = state.theme;
     describe();
     fillOperators();
-    markCharts();
+    markAll(mark);
   };
 
   $("series").addEventListener("change", (event) => choose({series: event.target.value}));
@@ -263,10 +169,7 @@
     });
   for (const button of every("[data-unit]"))
     button.addEventListener("click", () => { choose({unit: button.dataset.unit}); drawComponents(); });
-  $("theme").addEventListener("click", () => {
-    const dark = state.theme ? state.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    choose({theme: dark ? "light" : "dark"});
-  });
+  page.themes(state, choose);
   const step = (select, by) => {
     const next = $(select).selectedIndex + by;
     if (next >= 0 && next < $(select).options.length) choose({[select]: $(select).options[next].value});
@@ -276,19 +179,8 @@
     "u": () => { choose({unit: WORDS.unit[(WORDS.unit.indexOf(state.unit) + 1) % WORDS.unit.length]}); drawComponents(); },
     "/": () => $("filter").focus(),
   };
-  window.addEventListener("keydown", (event) => {
-    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName || "");
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(KEYS, event.key)) return;
-    event.preventDefault();
-    KEYS[event.key]();
-  });
-  // A link within the page (#quality) is no choice.
-  window.addEventListener("hashchange", () => { if (location.hash.includes("=")) { recall(); drawComponents(); show(); } });
-  // On paper nothing can be opened: what was closed is opened for it.
-  let closed = [];
-  window.addEventListener("beforeprint", () => { closed = every("main details:not([open])"); for (const one of closed) one.open = true; });
-  window.addEventListener("afterprint", () => { for (const one of closed) one.open = false; });
-
+  page.keys(KEYS);
+  page.follow(() => { recall(); drawComponents(); show(); });
   recall();
   drawCharts();
   drawComponents();

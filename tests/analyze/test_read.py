@@ -175,7 +175,7 @@ def test_header_keys_before_and_after(span: Spans, write: Writer) -> None:
         ("-12.5", -12500),
         ("1.2e3", 1200000),
         ("0.0004", 0),
-        ("0.0005", 1),
+        ("0.0015", 2),
         ("1e-19", 0),
         ("1e-400000000", 0),
         ("0e400000000", 0),
@@ -616,3 +616,20 @@ def test_numbers_beyond_all_reason_cost_only_themselves(
     assert trace.host.filter(pl.col("name") == "good").height == 2
     assert trace.operators()["self_ns"].sum() == trace.busy_ns
     assert all(one >= 0 for one in trace.host["self_ns"])
+
+
+def test_bytes_that_are_no_utf8_in_a_block(span: Spans, write: Writer) -> None:
+    path = write([span(f"op{i}", i * 10, 5) for i in range(9)], indent=2)
+    path.write_bytes(path.read_bytes().replace(b'"op4"', b'"op\xff4"'))
+    events = read_events(path)
+    assert events.frames.host["name"][4] == "op?4"
+    assert [(f.code, f.count) for f in events.findings] == [("bad_text", 1)]
+
+
+def test_a_key_given_twice_is_one_event_s_own_affair(tmp_path: Path) -> None:
+    """What else is in a block decides nothing: of arguments given twice the strict reader takes the last."""
+    event = '{"ph":"X","cat":"cpu_op","name":"a","pid":1,"tid":1,"ts":%d,"dur":1,"args":{"Ev Idx":1,%s}}'
+    texts = [event % (1, '"Ev Idx":2'), event % (3, '"ts":4'), event % (5, '"Ev Idx":3')]
+    path = tmp_path / "t.json"
+    path.write_text('{"traceEvents":[' + ",".join([*texts, *texts[1:2]]) + "]}")
+    assert read_events(path).frames.host["start_ns"].to_list() == [1000, 3000, 3000, 5000]

@@ -19,12 +19,14 @@ import polars as pl
 import pytest
 
 from tracekit.analyze.load import load_study
+from tracekit.analyze.read import read_events
 from tracekit.analyze.study import Study
 from tracekit.analyze.trace import Trace
 from tracekit.components import COMPONENTS
 from tracekit.errors import UsageError
 from tracekit.reports.overlay import save_overlay
 from tracekit.reports.perfetto import TraceServer
+from tracekit.reports.repaired import save_repaired
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -214,6 +216,23 @@ def test_lanes_of_real_traces_side_by_side(context: Any, perfetto_ui: str, share
 
 def key(event: dict[str, Any]) -> str:
     return f"{event['name']}|{round(event['dur'] * 1000)}"
+
+
+def test_a_repaired_trace_opens_whole(context: Any, perfetto_ui: str, profiled: Path, tmp_path: Path) -> None:
+    """Broken off, a name with quotes, values that are no JSON, halves without the other, elements that are no events."""
+    text = profiled.read_text()
+    quoted = text.replace('"aten::gelu"', '"aten::"gelu""', 1).replace('"Ev Idx": 2', '"Ev Idx": NaN', 1)
+    odd = '{"ph":"E","pid":1,"tid":1,"ts":1}, 17, {"ph":"s","cat":"x","name":"no id","pid":1,"tid":1,"ts":1},'
+    begin = quoted.index("[", quoted.index('"traceEvents"')) + 1
+    path = tmp_path / "broken.json"
+    path.write_text(quoted[:begin] + odd + quoted[begin : quoted.rindex('"ph"') + 9])
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(path.read_text())
+    repaired = save_repaired(read_events(path), tmp_path / "mended.json.gz")
+    assert repaired.copied.dropped >= 4
+    perfetto = hand_over(context, repaired.path, perfetto_ui)
+    assert_whole(perfetto, repaired.path)
+    assert "aten::addmm" in perfetto.ask("select distinct name as v from slice")
 
 
 def test_direct(context: Any, perfetto_ui: str, profiled: Path) -> None:

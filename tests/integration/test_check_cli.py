@@ -90,3 +90,31 @@ def test_rules_and_cache_options(run_cli: Run, path: Path, tmp_path: Path) -> No
     done = run_cli("check", path, "--components", rules)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert run_cli("check", path, "--no-cache", "--components", tmp_path / "none.toml").returncode == 2
+
+
+def test_repair(run_cli: Run, path: Path, tmp_path: Path) -> None:
+    whole = path.read_text()
+    path.write_text(whole[: whole.rindex('{"ph"') + 9])
+    copy = tmp_path / "copy.json.gz"
+    done = run_cli("check", path, "--repair", copy, "--json", "--strict")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["warnings"]) == (1, {"truncated": 1})
+    assert document["repaired"] == {
+        "path": str(copy), "events": 6, "mended": 0, "dropped": 0, "bytes": copy.stat().st_size,
+    }  # fmt: skip
+    again = json.loads(run_cli("check", copy, "--json").stdout)
+    assert (again["facts"], again["warnings"]) == (document["facts"], {"repaired": 1})
+    shown = run_cli("check", path, "--repair", tmp_path / "plain.json", env={"COLUMNS": "200"})
+    assert "Repaired copy:" in shown.stdout
+    assert "0 events dropped (truncated 1)" in " ".join(shown.stdout.split())
+    assert json.loads((tmp_path / "plain.json").read_text())["traceEvents"] == json.loads(whole)["traceEvents"][:6]
+
+
+def test_repair_refuses(run_cli: Run, path: Path, tmp_path: Path) -> None:
+    before = path.read_bytes()
+    done = run_cli("check", path, "--repair", path)
+    assert (done.returncode, path.read_bytes()) == (2, before)
+    assert "is the file to be repaired; choose another name" in done.stderr
+    path.write_text("hello")
+    done = run_cli("check", path, "--repair", tmp_path / "copy.json")
+    assert (done.returncode, done.stderr.count("\n"), (tmp_path / "copy.json").exists()) == (2, 1, False)

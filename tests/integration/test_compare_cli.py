@@ -213,6 +213,9 @@ def test_a_point_that_fails_now_fails_a_pipeline(here: Main, sides: tuple[Path, 
     point = Point(identity=Identity(model="bert", length=128, threads=2, attention="sdpa"), status="oom")
     (tmp_path / "a.failed.json").write_bytes(points.encode(point))
     assert here(sides[0], tmp_path, "--fail-on", "5%")[0] == 1
+    code, out, err = here(tmp_path, sides[0], "--fail-on", "5%", "--html", tmp_path / "x.html")  # and back
+    assert (code, err) == (0, "")
+    assert "Failed before, and runs now: bert at 128 tokens." in (tmp_path / "x.html").read_text()
     code, out, _ = here(sides[0], tmp_path)
     assert code == 0
     assert "Ran before, and fails now: bert at 128 tokens." in out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from tests import hostile
-from tests.pages import Parsed, embedded
+from tests.pages import DRAWN, EXPRESSIONS, FOREIGN, Parsed, embedded, strings, texts
 from tracekit.analyze.dataset_file import load_dataset
 from tracekit.analyze.load import load_study
 from tracekit.analyze.study import Study
@@ -26,13 +25,6 @@ from tracekit.reports.checkup import print_checkup
 from tracekit.reports.html import _SCRIPTS, write_html
 from tracekit.reports.terminal import render
 from tracekit.safety import safe_filename, sanitize
-
-# Pieces of hostile names that no text of ours has.
-FOREIGN = re.compile(
-    r"alert|onerror|PWNED|evil|__proto__|HYPERLINK|skull|7\*7|_pwned|CON\.aux|__class__|passwd|\u6a21|good|display:none|n{9}"
-)
-# Where Vega and Vega-Lite take a text for an expression, or make one of it.
-EXPRESSIONS = {"expr", "signal", "calculate", "filter", "test", "update", "labelExpr", "on", "clear", "as", "field"}
 
 
 @dataclass(frozen=True)
@@ -108,20 +100,6 @@ def test_every_section_was_tried(made: Made) -> None:
     }
 
 
-def texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in a JSON value with the key that it is under; data is left out."""
-    if isinstance(value, dict):
-        for name, one in value.items():
-            yield "a key", name
-            if name not in ("datasets", "values", "domain", "sort") and not ("name" in value and name == "value"):
-                yield from texts(one, name)
-    elif isinstance(value, list):
-        for one in value:
-            yield from texts(one, key)
-    elif isinstance(value, str):
-        yield key, value
-
-
 def test_names_are_data_of_charts_and_never_expressions(made: Made) -> None:
     data = embedded(made.text)
     found = set(texts([data["charts"], data["components"]["specs"]]))
@@ -141,18 +119,6 @@ def test_a_json_block_cannot_be_left() -> None:
     assert json.loads(text) == dict.fromkeys(hostile.NAMES, hostile.NAMES)
     with pytest.raises(ValueError, match="JSON"):
         page.json_block(float("nan"))
-
-
-def strings(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        yield from value
-        for one in value.values():
-            yield from strings(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from strings(one)
-    elif isinstance(value, str):
-        yield value
 
 
 def test_nothing_on_the_page_is_unseen(made: Made) -> None:
@@ -214,33 +180,6 @@ def test_files_stay_in_their_folder(name: str, tmp_path: Path) -> None:
         assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,120}", part)
 
 
-DRAWN = """async () => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const specs = [...Object.values(data.charts), ...data.components.specs.flatMap((one) => Object.values(one))];
-  const names = new Set();
-  const seen = (value, key) => {
-    if (typeof value === "string") {
-      if (["signal", "expr", "update", "test", "encode", "init"].includes(key)) parsed(vega.parseExpression(value));
-    } else if (value && typeof value === "object") {
-      for (const [name, one] of Object.entries(value)) if (name !== "values" && name !== "value") seen(one, Array.isArray(value) ? key : name);
-    }
-  };
-  // Whatever is no text in an expression: identifiers, properties, calls.
-  const parsed = (node) => {
-    if (!node || typeof node !== "object") return;
-    if (node.type === "Identifier") names.add(node.name);
-    if (node.type === "Property" && node.key.type === "Literal") { parsed(node.value); return; }
-    for (const [name, one] of Object.entries(node)) if (name !== "parent") Array.isArray(one) ? one.forEach(parsed) : parsed(one);
-  };
-  let compiled = 0;
-  for (const spec of specs) {
-    seen(vegaLite.compile({...spec, datasets: spec.datasets || {bars: []}}).spec);
-    compiled += 1;
-  }
-  return [compiled, [...names]];
-}"""
-
-
 @pytest.mark.browser
 def test_nothing_acts_in_a_browser(browser: Any, made: Made) -> None:
     page = browser.new_page()
@@ -259,7 +198,9 @@ def test_nothing_acts_in_a_browser(browser: Any, made: Made) -> None:
     charts = page.locator(".chart").count()
     page.wait_for_function("count => document.querySelectorAll('.chart svg.marks').length === count", arg=charts)
     title = page.title()
-    compiled, names = page.evaluate(DRAWN)
+    data = embedded(made.text)
+    specs = [*data["charts"].values(), *(one for group in data["components"]["specs"] for one in group.values())]
+    compiled, names = page.evaluate(DRAWN, specs)
     assert compiled > 20
     assert "datum" in names
     assert not [name for name in names if FOREIGN.search(name) or not re.fullmatch(r"[A-Za-z_]\w*", name)]

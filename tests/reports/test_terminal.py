@@ -16,6 +16,7 @@ from tracekit import points
 from tracekit.analyze.load import load, load_study
 from tracekit.analyze.study import Study
 from tracekit.points import Identity, Point, Profile, Sample
+from tracekit.reports import page_data
 from tracekit.reports.asked import NOTHING, Asked
 from tracekit.reports.envelope import study_tables
 from tracekit.reports.terminal import print_report
@@ -189,3 +190,16 @@ def test_json_has_doubts_as_rows(folder: Path, store_point: Store) -> None:
     )
     assert row["size"] == pytest.approx(0.3)
     json.dumps(row, allow_nan=False)
+
+
+def test_of_several_captures_the_middle_one_is_shown_and_said(store_point: Callable[..., Path], tmp_path: Path) -> None:
+    for number, ms in enumerate((7.0, 5.0, 9.0)):
+        store_point(tmp_path / f"capture-{number}", "bert", 128, ms)
+    study = load(tmp_path)
+    assert isinstance(study, Study)
+    text = shown(study)
+    assert "7.00 ms" in text
+    assert "9.00 ms" not in text
+    assert [(f.count, f.where) for f in study.findings if f.code == "captures"] == [(1, "bert at 128, 3 captures")]
+    curves = page_data.curves(study, study.tipping_points())
+    assert curves[0]["body"] == [["128", "7.00 ms"]]

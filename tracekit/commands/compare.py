@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracekit.errors import EXIT_FAILED, EXIT_OK, UsageError
+from tracekit.safety import sanitize
 
 from . import reading
 
@@ -44,6 +45,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"compare this alone (repeat): {', '.join(METRICS)}; default: all that both sides have",
     )
     add("--format", choices=("text", "markdown"), default="text", help="text (default), or markdown for a pull request")
+    add(
+        "--html",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="write one offline HTML file, base and new side by side (default: comparison.html beside NEW)",
+    )
     reading.add_options(parser)
 
 
@@ -54,26 +62,43 @@ def run(args: argparse.Namespace) -> int:
     from tracekit.analyze.compare import compare
 
     comparison = compare(args.base, args.new, metrics=args.metric, fail_on=args.fail_on, reading=reading.reading(args))
+    html = _write_html(args, comparison)
     if args.json:
-        print(_document(args, comparison))
-    elif not args.quiet:
-        _print(args, comparison)
+        print(_document(args, comparison, html))
+    else:
+        _print(args, comparison, html)
     return EXIT_FAILED if comparison.exceeded else EXIT_OK
 
 
-def _print(args: argparse.Namespace, comparison: Comparison) -> None:
+def _print(args: argparse.Namespace, comparison: Comparison, html: Path | None) -> None:
     if args.format == "markdown":
         from tracekit.reports.comparison_markdown import markdown
 
-        print(markdown(comparison), end="")
-        return
-    from tracekit.reports.comparison_text import print_comparison
+        if not args.quiet:
+            print(markdown(comparison), end="")
+        return  # nothing but markdown goes where markdown is asked for
     from tracekit.reports.text_table import plain_console
 
-    print_comparison(comparison, plain_console())
+    console = plain_console()
+    if not args.quiet:
+        from tracekit.reports.comparison_text import print_comparison
+
+        print_comparison(comparison, console)
+    if html:
+        console.print(sanitize(f"HTML comparison: {html}", None), soft_wrap=True)
 
 
-def _document(args: argparse.Namespace, comparison: Comparison) -> str:
+def _write_html(args: argparse.Namespace, comparison: Comparison) -> Path | None:
+    """The page, where one is asked for: named, or beside NEW."""
+    if args.html is None:
+        return None
+    from tracekit.reports.comparison_page import write_comparison
+
+    beside = args.new if args.new.is_dir() else args.new.parent
+    return write_comparison(comparison, Path(args.html) if args.html else beside / "comparison.html")
+
+
+def _document(args: argparse.Namespace, comparison: Comparison, html: Path | None) -> str:
     from tracekit.reports.envelope import envelope
     from tracekit.reports.formats import rows
 
@@ -88,5 +113,6 @@ def _document(args: argparse.Namespace, comparison: Comparison) -> str:
         [str(args.base), str(args.new)],
         comparison.findings,
         exceeded=comparison.exceeded,
+        **({"html": str(html)} if html else {}),
         tables={name: rows(table) for name, table in tables.items()},
     )
