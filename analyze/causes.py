@@ -16,7 +16,7 @@ import polars as pl
 from .interval import Change, student
 from .matching import Capture
 from .novelties import SAME_CALLS, novelties
-from .shares import NOT_EXPLAINED, kernel_shares, live_shares, measure, step_shares
+from .shares import NO_NAMES, NOT_EXPLAINED, kernel_shares, live_shares, measure, step_shares
 from .tables import plain
 
 # What makes a row of each level.
@@ -43,17 +43,21 @@ def causes(metric: str, whole: Change, base: Sequence[Capture], new: Sequence[Ca
 
     `base`, `new`: cost in the unit of the metric, `new` at the machine's speed beside the base; `change`, its 95%
     interval `lo` to `hi`, `share` of the whole change. The changes of a level sum to the whole change. `status`:
-    appeared, vanished, calls, shapes or dtypes, what else is not as it was; `detail` says it in words.
+    appeared, vanished, calls, shapes or dtypes, what else is not as it was; `detail` says it in words. No rows where
+    nothing of a side was profiled.
     """
-    units = {
-        side: _units([step_shares(one, measure(metric, group)) for one in group]) for side, group in _ok(base, new)
-    }
+    sides = dict(_ok(base, new))
+    costs = {"base": measure(metric, sides["base"], sides["new"]), "new": measure(metric, sides["new"], sides["base"])}
+    units = {side: _units([step_shares(one, costs[side]) for one in group]) for side, group in sides.items()}
+    if not _told(units):
+        return pl.DataFrame(schema=CHANGES)
     found = []
     for level in ("component", "phase", "layer", "operator"):
         keys = LEVELS[level]
         table = _differences(units, keys, whole)
         if level == "operator":
-            table = table.join(novelties(units, keys), on=keys, how="left", nulls_equal=True)
+            called = {side: part.filter(~pl.col("name").is_in(NO_NAMES)) for side, part in units.items()}
+            table = table.join(novelties(called, keys), on=keys, how="left", nulls_equal=True)
         found.append(table.with_columns(level=pl.lit(level), metric=pl.lit(metric)))
     return _finished(pl.concat(found, how="diagonal"), whole)
 
@@ -61,6 +65,8 @@ def causes(metric: str, whole: Change, base: Sequence[Capture], new: Sequence[Ca
 def kernel_causes(whole: Change, base: Sequence[Capture], new: Sequence[Capture]) -> pl.DataFrame:
     """The same for the device time of a profiled step, by kernel."""
     units = {side: _units([kernel_shares(one) for one in group]) for side, group in _ok(base, new)}
+    if not _told(units):
+        return pl.DataFrame(schema=CHANGES)
     table = _differences(units, LEVELS["kernel"], whole)
     calls = pl.col("base_calls") - pl.col("new_calls")
     status = (
@@ -82,11 +88,16 @@ def _ok(base: Sequence[Capture], new: Sequence[Capture]) -> list[tuple[str, list
 def memory_causes(whole: Change, base: Sequence[Capture], new: Sequence[Capture]) -> pl.DataFrame:
     """The same for peak memory, by what was live at the peak: components, and what stays from step to step.
 
-    What the allocator's events do not explain of the peaks has a row of its own.
+    What the allocator's events do not explain of the peaks has a row of its own. No rows where one side alone has such
+    events.
     """
     units = {}
+    recorded = set()
     for (side, group), peak in zip(_ok(base, new), (whole.base, whole.base * whole.ratio), strict=True):
         units[side] = _units([live_shares(one, peak) for one in group])
+        recorded.add(any(one.trace is not None and one.trace.memory_peaks().height for one in group))
+    if len(recorded) > 1:
+        return pl.DataFrame(schema=CHANGES)
     table = _differences(units, LEVELS["component"], whole)
     nothing = (pl.col("component") == NOT_EXPLAINED) & (pl.max_horizontal(pl.col("base", "new").abs()) < 1)
     found = table.filter(~nothing).drop("base_calls", "new_calls")
@@ -96,11 +107,11 @@ def memory_causes(whole: Change, base: Sequence[Capture], new: Sequence[Capture]
 def _units(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """All rows with `unit`, what is repeated: captures, or the steps of a single one; `units`: how many there are.
 
-    Shares and calls are means over the steps of a unit.
+    Shares and calls are means over the steps of a unit. A capture of which nothing was profiled tells nothing.
     """
-    numbered = [table.with_columns(unit=pl.lit(number)) for number, table in enumerate(tables)]
-    table = pl.concat(numbered)
-    if len(tables) == 1 and table["step"].n_unique() > 1:
+    told = [table for table in tables if table.height] or list(tables[:1])
+    table = pl.concat([table.with_columns(unit=pl.lit(number)) for number, table in enumerate(told)])
+    if len(told) == 1 and table["step"].n_unique() > 1:
         table = table.with_columns(unit="step")
     steps = pl.col("step").n_unique().over("unit")
     return table.with_columns(
@@ -108,6 +119,10 @@ def _units(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
         pl.col("unit").cast(pl.Int64),
         units=pl.col("unit").n_unique().cast(pl.Int64),
     )
+
+
+def _told(units: dict[str, pl.DataFrame]) -> bool:
+    return all(table.height for table in units.values())
 
 
 def _differences(units: dict[str, pl.DataFrame], keys: Sequence[str], whole: Change) -> pl.DataFrame:

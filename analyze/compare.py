@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,9 @@ import polars as pl
 
 from tracekit.errors import UsageError
 from tracekit.safety import sanitize
+from tracekit.units import length_text
 
-from . import gate, quality
+from . import gate, quality, readings
 from .causes import CHANGES, causes, kernel_causes, memory_causes
 from .differences import alike, differences
 from .gate import Limit
@@ -48,6 +49,8 @@ COMPARED: dict[str, Any] = {
 DIFFERENCES: dict[str, Any] = dict.fromkeys(("what", "base", "new"), pl.String)
 UNMATCHED: dict[str, Any] = dict.fromkeys(("side", "what", "status"), pl.String)
 FAILED_NOW = "failed"  # a verdict: it ran before, and no more
+RUNS_NOW = "runs"  # a verdict: it failed before
+Sides = tuple[Sequence[readings.Reading], Sequence[readings.Reading]]
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ class Comparison:
         self.limits = list(limits)
         self._asked = list(metrics)
         self.matched: Matched = match(captures(base), captures(new))
-        if missing := [name for name in self._named if not any(one.metric.name == name for one in self.compared)]:
+        missing = [name for name in self._named if not any(one.metric.name == name for one in self.compared)]
+        if missing and not self.broken:  # what fails now has no metrics, and that is an answer
             raise UsageError(f"{METRICS[missing[0]].title} is not known on both sides: {_told(METRICS[missing[0]])}")
 
     @property
@@ -93,9 +97,17 @@ class Comparison:
         return list(dict.fromkeys([*self._asked, *(limit.metric for limit in self.limits if limit.metric)]))
 
     @cached_property
+    def _told(self) -> list[dict[str, Sides]]:
+        """Of every cell what the captures of either side tell of each metric."""
+        return [
+            {name: (_readings(metric, cell.base), _readings(metric, cell.new)) for name, metric in METRICS.items()}
+            for cell in self.matched.cells
+        ]
+
+    @cached_property
     def _known(self) -> list[tuple[Cell, dict[str, Change]]]:
         """Of every cell the change of each metric that both sides tell."""
-        return [(cell, _every_change(cell)) for cell in self.matched.cells]
+        return [(cell, _changes(cell, told)) for cell, told in zip(self.matched.cells, self._told, strict=True)]
 
     @cached_property
     def compared(self) -> list[Compared]:
@@ -115,7 +127,12 @@ class Comparison:
     @cached_property
     def broken(self) -> list[Cell]:
         """Cells that ran on the base's side and on the new one did not."""
-        return [c for c in self.matched.cells if any(o.ok for o in c.base) and not any(o.ok for o in c.new)]
+        return [cell for cell in self.matched.cells if _runs(cell.base) and not _runs(cell.new)]
+
+    @cached_property
+    def mended(self) -> list[Cell]:
+        """Cells that run on the new side and on the base's did not."""
+        return [cell for cell in self.matched.cells if _runs(cell.new) and not _runs(cell.base)]
 
     @property
     def exceeded(self) -> bool:
@@ -129,17 +146,20 @@ class Comparison:
         where `normalised`; `machine`: by what factor the fixed work took longer beside the new captures.
         """
         rows = [_row(one) for one in self.compared]
-        rows += [
-            {**_cell(cell), "metric": "", "verdict": FAILED_NOW, "changed": _status(cell.new)} for cell in self.broken
-        ]
+        for cells, verdict, side in ((self.broken, FAILED_NOW, "new"), (self.mended, RUNS_NOW, "base")):
+            rows += [
+                {**_cell(cell), "metric": "", "verdict": verdict, "changed": _status(getattr(cell, side))}
+                for cell in cells
+            ]
         return pl.DataFrame(rows, schema=COMPARED)
 
     @cached_property
     def _changes(self) -> pl.DataFrame:
+        shown = {one.metric.name for one in self.compared}
         tables = [
             pl.DataFrame([_cell(cell)], schema=_CELL).join(table, how="cross")
             for cell, known in self._known
-            for table in _causes(cell, known)
+            for table in _causes(cell, known, shown)
         ]
         return pl.concat(tables) if tables else pl.DataFrame(schema={**_CELL, **CHANGES})
 
@@ -172,9 +192,11 @@ class Comparison:
         own = Findings()
         for one in self.compared:
             if one.change.repeats == "rounds":
-                own.add("one_process", _where(one))
+                own.add("one_process", _where(one.cell))
             elif not one.change.paced and one.metric.unit == "ns" and not one.metric.profiled:
-                own.add("not_normalised", _where(one))
+                own.add("not_normalised", _where(one.cell))
+        for cell, told in zip(self.matched.cells, self._told, strict=True):
+            _note(own, cell, told)
         unmatched = self.unmatched()
         if unmatched.height:
             own.add("unmatched", f"{unmatched['side'][0]}: {unmatched['what'][0]}", unmatched.height)
@@ -203,25 +225,42 @@ def compare(
     return Comparison(sides[0], sides[1], metrics, [Limit.parse(text) for text in fail_on])
 
 
-def _every_change(cell: Cell) -> dict[str, Change]:
-    base, new = ([one for one in side if one.ok] for side in (cell.base, cell.new))
-    same = alike(base, new)
-    found = {}
-    for metric in METRICS.values():
-        readings = [[r for one in side if (r := metric.read(one)) is not None] for side in (base, new)]
-        if all(readings):
-            found[metric.name] = change(metric, readings[0], readings[1], same)
-    return found
+def _note(own: Findings, cell: Cell, told: Mapping[str, Sides]) -> None:
+    """What of a cell that ran on both sides is not compared, or is compared with something else."""
+    sides = [[one.trace for one in side if one.trace is not None] for side in (cell.base, cell.new)]
+    if not all(sides):
+        return
+    own.add("some_failed", _where(cell), len(cell.base) + len(cell.new) - sum(map(len, sides)))
+    for name, (base, new) in told.items():
+        if bool(base) != bool(new):
+            own.add("one_sided_metric", f"{METRICS[name].title} of {_where(cell)}")
+    if len({trace.steps_count > 0 for side in sides for trace in side}) > 1:
+        own.add("steps_on_one_side", _where(cell))
 
 
-def _causes(cell: Cell, known: dict[str, Change]) -> Iterator[pl.DataFrame]:
+def _readings(metric: Metric, side: Sequence[Capture]) -> list[readings.Reading]:
+    return [told for one in side if one.ok and (told := metric.read(one)) is not None]
+
+
+def _changes(cell: Cell, told: Mapping[str, Sides]) -> dict[str, Change]:
+    same = alike(*([one for one in side if one.ok] for side in (cell.base, cell.new)))
+    return {name: change(METRICS[name], base, new, same) for name, (base, new) in told.items() if base and new}
+
+
+def _causes(cell: Cell, known: dict[str, Change], shown: Collection[str]) -> Iterator[pl.DataFrame]:
+    """Of the metric that is explained in any case, and of those of a profiled step that are shown."""
     main = main_metric(known)
-    if main:
-        yield causes(main, known[main], cell.base, cell.new)
+    for name in known:
+        if name == main or (METRICS[name].profiled and name in shown):
+            yield causes(name, known[name], cell.base, cell.new)
     if "device" in known:
         yield kernel_causes(known["device"], cell.base, cell.new)
     if "memory" in known:
         yield memory_causes(known["memory"], cell.base, cell.new)
+
+
+def _runs(side: Sequence[Capture]) -> bool:
+    return any(one.ok for one in side)
 
 
 def main_metric(found: Mapping[str, Change]) -> str | None:
@@ -263,10 +302,12 @@ def _status(side: Sequence[Capture]) -> str:
     return next((one.point.status for one in side if one.point is not None), "absent")
 
 
-def _where(one: Compared) -> str:
-    i = one.cell.identity
-    return sanitize(f"{one.cell.label} at {i.length:g} {i.length_unit}" if i is not None else one.cell.label)
+def _where(cell: Cell) -> str:
+    i = cell.identity
+    return sanitize(f"{cell.label} at {length_text(i.length, i.length_unit)}" if i is not None else cell.label)
 
 
 def _told(metric: Metric) -> str:
-    return "traces of a profiler alone do not tell it" if not metric.profiled else "no such work was profiled"
+    if metric.profiled:
+        return "no such work was profiled"
+    return "no point that has its like was measured so; traces of a profiler alone do not tell it"

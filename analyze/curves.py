@@ -124,8 +124,8 @@ def _quartiles(values: list[float]) -> tuple[float, float]:
 
 def throughput(point: Point) -> dict[str, Any] | None:
     """The batch size with the most inputs per second (by the median of its trial); None without trials."""
-    medians = [(statistics.median(t.samples_ns), t.batch) for t in point.throughput if t.samples_ns]
-    rates = [(batch * 1e9 / median, batch) for median, batch in medians if median > 0]
+    trials = [(t.batch, [ns for ns in t.samples_ns if ns > 0]) for t in point.throughput]
+    rates = [(batch * 1e9 / statistics.median(walls), batch) for batch, walls in trials if walls and batch > 0]
     if not rates:
         return None
     rate, batch = max(rates)

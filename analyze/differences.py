@@ -28,16 +28,22 @@ def differences(base: Sequence[Capture], new: Sequence[Capture]) -> list[tuple[s
     names = dict.fromkeys([*sides[0], *sides[1]])
     found = []
     for name in names:
-        ours, theirs = (_told(side.get(name, {})) for side in sides)
-        if ours != theirs:
-            found.append((name, ours, theirs))
+        ours, theirs = (side.get(name, {}) for side in sides)
+        if ours.keys() != theirs.keys():
+            found.append((name, _told(ours, theirs), _told(theirs, ours)))
     return found
 
 
 def alike(base: Sequence[Capture], new: Sequence[Capture]) -> bool:
-    """Whether all ran on machines of one kind, so that the fixed work tells how fast each was just then."""
+    """Whether all ran on machines of one kind, so that the fixed work tells how fast each was just then.
+
+    It does not where it is done by other threads or another torch: then it changed too, and would hide a change.
+    """
     machines = {
-        (p.environment.get("cpu_model"), p.environment.get("cores"), p.environment.get("gpu"), p.identity.device)
+        (
+            *(str(p.environment.get(fact)) for fact in ("cpu_model", "cores", "gpu")),
+            *(p.identity.device, p.identity.threads, p.versions.get("torch")),
+        )
         for p in (one.point for one in (*base, *new))
         if p is not None
     }
@@ -68,6 +74,8 @@ def _of(one: Capture) -> Iterator[tuple[str, Any]]:
     for name in _OF_POINT:
         if getattr(point, name) not in ("", 0):
             yield name, getattr(point, name)
+    if point.memory is not None:
+        yield "peak memory by", point.memory.method
     for name in _OF_PROFILE if point.profile is not None else ():
         yield f"profiled {name}", getattr(point.profile, name)
 
@@ -83,6 +91,8 @@ def _of_header(one: Capture) -> Iterator[tuple[str, Any]]:
             yield "device", device["name"]
 
 
-def _told(values: dict[str, None]) -> str:
-    more = len(values) - _MOST
-    return ", ".join([*list(values)[:_MOST], *([f"{more} more"] if more > 0 else [])]) or _ABSENT
+def _told(values: dict[str, None], others: dict[str, None]) -> str:
+    """The values of a side, those that the other has not first."""
+    shown = sorted(values, key=lambda value: value in others)
+    more = len(shown) - _MOST
+    return ", ".join([*shown[:_MOST], *([f"{more} more"] if more > 0 else [])]) or _ABSENT

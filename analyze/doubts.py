@@ -196,7 +196,7 @@ def _of_throughput(point: Point) -> Iterator[Doubt]:
     best = curves.throughput(point)
     if best is None:
         return
-    walls = [float(ns) for t in point.throughput if t.batch == best["best_batch"] for ns in t.samples_ns]
+    walls = [float(ns) for t in point.throughput if t.batch == best["best_batch"] for ns in t.samples_ns if ns > 0]
     if len(walls) < FEW_TRIALS:
         count = "one sample" if len(walls) == 1 else f"{len(walls)} samples"
         yield Doubt("throughput", "few_repeats", None, f"only {count} of the best batch")

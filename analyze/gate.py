@@ -17,6 +17,7 @@ _LIMIT = re.compile(r"(?:([a-z_]+):)?\s*(\d+(?:\.\d+)?)\s*%?")
 EXCEEDED = "exceeded"  # worse by more than the limit, whatever noise there is
 HELD = "held"  # not worse by more than the limit, whatever noise there is
 UNCLEAR = "unclear"  # the interval holds the limit: more captures would tell
+_ROUNDING = 1e-9  # a change of just the limit is within it, whatever logs make of it
 SLOWER, FASTER, SAME = "worse", "better", "no change"
 
 
@@ -55,7 +56,8 @@ def direction(metric: Metric, change: Change) -> str:
 def verdict(metric: Metric, change: Change, limit: float) -> str:
     """Whether a limit was exceeded, held, or cannot be told from noise."""
     _, low, high = worse(metric, change)
-    return EXCEEDED if low > limit else HELD if high <= limit else UNCLEAR
+    most = limit + _ROUNDING
+    return EXCEEDED if low > most else HELD if high <= most else UNCLEAR
 
 
 def limit_of(metric: str, limits: Sequence[Limit], default: Sequence[str]) -> float | None:

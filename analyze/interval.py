@@ -25,6 +25,7 @@ _FAR = 3.0
 _PULLED_IN = 1.15
 _MAD = 1.4826  # of a normal distribution, the standard deviation over the median absolute deviation
 _FEW = 8  # captures of both sides below which no deviation is told from any other
+_MOST = 20.0  # log of a factor beyond all changes: Student's t of two captures has hardly any bounds
 # By how much one process may differ from the next, a standard deviation, where a side has one: measured by
 # benchmarks/compare.py, of costs over the fixed work of their round, and of costs as they are.
 PROCESS_SPREAD = 0.02
@@ -69,24 +70,28 @@ def change(metric: Metric, base: Sequence[Reading], new: Sequence[Reading], alik
     else:
         repeats, (estimate, half) = "rounds", _of_rounds(base, new, ours, theirs, paced)
     if repeats == "rounds" or not paced:  # else other work slowed the fixed work too, and what is left is scatter
-        half = math.hypot(half, *(1.96 * statistics.median(reading.doubt for reading in side) for side in (base, new)))
+        steady = paced or repeats == "turns"
+        half = math.hypot(half, *(1.96 * _doubt(side, steady) for side in (base, new)))
+    half = min(half, _MOST)
     return Change(
         statistics.median(reading.cost for reading in base),
         statistics.median(reading.cost for reading in new),
         math.exp(estimate),
-        math.exp(max(estimate - half, -_MOST)),
-        math.exp(min(estimate + half, _MOST)),
+        math.exp(estimate - half),
+        math.exp(estimate + half),
         repeats,
         paced,
         _pace(new) / _pace(base) if paced else None,
     )
 
 
-_MOST = 20.0  # log of a factor beyond all changes: Student's t of two captures has hardly any bounds
-
-
 def _medians(side: Sequence[Reading], paced: bool) -> Floats:
     return np.array([statistics.median(reading.paced if paced else reading.rounds) for reading in side])
+
+
+def _doubt(side: Sequence[Reading], steady: bool) -> float:
+    """By what log ratio a side may be off; `steady`: the machine's drift is out of it, or hit both sides alike."""
+    return statistics.median(reading.doubt + (0.0 if steady else reading.drift) for reading in side)
 
 
 def _pace(side: Sequence[Reading]) -> float:
@@ -136,7 +141,8 @@ def _of_rounds(
     variance = 0.0
     for side, medians in ((base, ours), (new, theirs)):
         if len(medians) > 1:
-            variance += float(np.var(medians, ddof=1)) / len(medians)
+            # Few captures may agree by chance: no less than what is assumed of one.
+            variance += max(float(np.var(medians, ddof=1)), spread**2) / len(medians)
             continue
         rounds = np.asarray(side[0].paced if paced else side[0].rounds)
         inside = math.pi / 2 * float(np.var(rounds, ddof=1)) / len(rounds) if len(rounds) > 1 else spread**2
@@ -145,7 +151,7 @@ def _of_rounds(
 
 
 def student(freedom: float) -> float:
-    """The 97.5% quantile of Student's t, to 0.1% from two degrees of freedom on.
+    """The 97.5% quantile of Student's t, to 0.2% from three degrees of freedom on.
 
     Method: the expansion of Cornish & Fisher (Abramowitz & Stegun 1964, 26.7.5); exact for one and two.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -23,57 +24,59 @@ def novelties(units: Mapping[str, pl.DataFrame], keys: Sequence[str]) -> pl.Data
     for side, table in units.items():
         calls = table.group_by(*keys, *RECORDED).agg(calls=pl.col("calls").sum() / pl.col("units").first())
         sides[side] = calls
-    inputs = [*keys, *RECORDED]
-    both = sides["base"].join(sides["new"], on=inputs, how="full", coalesce=True, nulls_equal=True, suffix="_new")
-    both = both.with_columns(pl.col("calls", "calls_new").fill_null(0.0)).sort(inputs)
-    gone = pl.col("calls") - pl.col("calls_new")
-    other = (gone.abs() > SAME_CALLS).any() | (gone.sum().abs() > SAME_CALLS)
-    both = both.filter(other.over(keys))  # looking at operators one by one takes long
-    found = [
-        (*(group[key][0] for key in keys), *_novelty(group)) for _, group in both.group_by(keys, maintain_order=True)
-    ]
+    both = sides["base"].join(
+        sides["new"], on=[*keys, *RECORDED], how="full", coalesce=True, nulls_equal=True, suffix="_new"
+    )
+    both = both.with_columns(pl.col("calls", "calls_new").fill_null(0.0))
+    table = both.group_by(keys).agg(pl.col("calls", "calls_new").sum()).sort(keys)
+    for column in RECORDED:
+        table = table.join(_moved(both, keys, column), on=keys, how="left", nulls_equal=True)
+    found = [(*(row[key] for key in keys), *_novelty(row)) for row in table.iter_rows(named=True)]
     return pl.DataFrame(found, schema=dict.fromkeys((*keys, "status", "detail"), pl.String), orient="row")
 
 
-def _novelty(calls: pl.DataFrame) -> tuple[str, str]:
+def _novelty(row: Mapping[str, Any]) -> tuple[str, str]:
     """Of one operator: of its calls, or, where these are as many, of their inputs."""
-    before, after = float(calls["calls"].sum()), float(calls["calls_new"].sum())
+    before, after = row["calls"], row["calls_new"]
     if abs(before - after) > SAME_CALLS:
         status = "appeared" if not before else "vanished" if not after else "calls"
         return status, f"{before:,.6g} -> {after:,.6g} calls a step"
     for column in reversed(RECORDED):
-        if detail := _moved(calls, column):
-            return column, detail
+        if row[f"others_{column}"] is not None:
+            detail, others = _difference(row[f"old_{column}"], row[f"new_{column}"]), row[f"others_{column}"]
+            return column, f"{detail} and {others} more" if others else detail
     return "", ""
 
 
-def _moved(table: pl.DataFrame, column: str) -> str:
-    """`old -> new` of the inputs that most calls have on one side alone; empty where all calls are alike."""
-    calls = table.group_by(column, maintain_order=True).agg(pl.col("calls", "calls_new").sum())
-    fewer, more = (
-        calls.with_columns(gone=gone)
-        .filter(pl.col("gone") > SAME_CALLS)
-        .sort("gone", descending=True, maintain_order=True)
-        for gone in (pl.col("calls") - pl.col("calls_new"), pl.col("calls_new") - pl.col("calls"))
-    )
-    if not fewer.height or not more.height:
-        return ""
-    others = max(fewer.height, more.height) - 1
-    text = _difference(fewer[column][0], more[column][0])
-    return f"{text} and {others} more" if others else text
+def _moved(table: pl.DataFrame, keys: Sequence[str], column: str) -> pl.DataFrame:
+    """By `keys`, the inputs that most calls have on one side alone: `old_`, `new_`, and how many `others_` there are.
+
+    Calls of which nothing was recorded tell nothing: inputs recorded on one side alone are no change of the code.
+    """
+    recorded = table.filter(pl.col(column) != "")
+    calls = recorded.group_by(*keys, column).agg(gone=pl.col("calls").sum() - pl.col("calls_new").sum())
+    sides = [
+        calls.filter(gone > SAME_CALLS)
+        .sort(gone, column, descending=[True, False])
+        .group_by(keys)
+        .agg(pl.col(column).first().alias(f"{side}_{column}"), pl.len().alias(side))
+        for side, gone in (("old", pl.col("gone")), ("new", -pl.col("gone")))
+    ]
+    others = (pl.max_horizontal("old", "new") - 1).alias(f"others_{column}")
+    return sides[0].join(sides[1], on=keys, nulls_equal=True).with_columns(others).drop("old", "new")
 
 
 def _difference(old: str, new: str) -> str:
     """`old -> new` of those inputs that differ: `[128,768] -> [512,768]`."""
     try:
-        before, after = json.loads(old or "null"), json.loads(new or "null")
+        before, after = json.loads(old), json.loads(new)
     except ValueError:
         before, after = None, None
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         pairs = [(b, a) for b, a in zip(before, after, strict=True) if b != a]
         shown = dict.fromkeys(f"{_compact(b)} -> {_compact(a)}" for b, a in pairs)
         return ", ".join(list(shown)[:_INPUTS])
-    return f"{old or 'not recorded'} -> {new or 'not recorded'}"
+    return f"{old} -> {new}"
 
 
 def _compact(value: object) -> str:

@@ -129,6 +129,17 @@ _KNOWN: dict[str, tuple[str, str, str]] = {
         "the machines differ, or no fixed work was timed beside the samples: drift of the machine counts as a change",
         "collect both sides on one machine, in turns",
     ),
+    "some_failed": (
+        "warning",
+        "captures that failed, of points that others of their side ran: only what ran is compared",
+        "see why they failed: tracekit report",
+    ),
+    "one_sided_metric": ("warning", "known on one side alone: not compared", "collect both sides alike"),
+    "steps_on_one_side": (
+        "warning",
+        "profiled steps on one side alone: a step there is compared with a whole trace here",
+        "profile both sides alike: call prof.step()",
+    ),
     "unmatched": ("note", "points of one side without their like on the other are not compared", ""),
     "no_length": ("note", "its name holds no length; it is shown without one", "check the pattern of --length-from"),
     "ranks": (

@@ -28,7 +28,8 @@ class Reading:
     `cost` as measured; `rounds`: logs of it, one for each round, step or trial; `turns`: which rounds these were, by
     sweep and number, where models may have taken turns; `paced`: the same over the time of the fixed work of the same
     round, where a series of it was timed; `pace_ns`: that time, a median; `series`: how long a series (see
-    `points.Calibration`); `doubt`: by what log ratio the cost may be off beyond its scatter.
+    `points.Calibration`); `doubt`: by what log ratio the cost may be off beyond its scatter; `drift`: by what more if
+    the machine's drift is in it.
     """
 
     cost: float
@@ -37,6 +38,7 @@ class Reading:
     paced: Sequence[float] = ()
     pace_ns: float | None = None
     doubt: float = 0.0
+    drift: float = 0.0
     series: int = 0
 
 
@@ -83,16 +85,20 @@ def _timed(point: Point, metric: str, samples: Sequence[Sample]) -> Reading | No
             rounds.setdefault((sample.sweep, sample.round), []).append(sample.wall_ns)
     if not rounds:
         return None
-    walls = {turn: float(statistics.median(each)) for turn, each in rounds.items()}
+    walls = [(turn, float(statistics.median(each))) for turn, each in rounds.items()]
+    if len(rounds) == 1:  # samples of one round are rounds of their own, since nothing else tells of noise
+        walls = [(turn, float(wall)) for turn, each in rounds.items() for wall in each]
     series, paces = _paces(point.calibration)
-    paced = series > 1 and all(number in paces for _, number in walls)
+    paced = series > 1 and all(number in paces for (_, number), _ in walls)
+    doubt = doubts.doubt_size(point, metric, interleaved=True)
     return Reading(
-        statistics.median(walls.values()),
-        [math.log(wall) for wall in walls.values()],
-        list(walls),
-        [math.log(wall / paces[turn[1]]) for turn, wall in walls.items()] if paced else (),
-        statistics.median(paces[number] for _, number in walls) if paced else None,
-        doubts.doubt_size(point, metric, interleaved=paced),
+        statistics.median(wall for _, wall in walls),
+        [math.log(wall) for _, wall in walls],
+        [turn for turn, _ in walls],
+        [math.log(wall / paces[number]) for (_, number), wall in walls] if paced else (),
+        statistics.median(paces[number] for (_, number), _ in walls) if paced else None,
+        doubt,
+        doubts.doubt_size(point, metric) - doubt,
         series if paced else 0,
     )
 
@@ -109,7 +115,7 @@ def _paces(works: Sequence[Calibration]) -> tuple[int, dict[int, float]]:
 def _throughput(capture: Capture) -> Reading | None:
     """Of the best batch: ns of one input."""
     best = curves.throughput(capture.point) if capture.point is not None else None
-    if capture.point is None or best is None or not best["samples_per_s"] > 0:
+    if capture.point is None or best is None:
         return None
     batch = best["best_batch"]
     trials = [ns / batch for t in capture.point.throughput if t.batch == batch for ns in t.samples_ns if ns > 0]
@@ -118,7 +124,8 @@ def _throughput(capture: Capture) -> Reading | None:
     pace = statistics.median(paces.values()) if series > 1 and paces else None  # of the rounds before the trials
     logs = [math.log(ns) for ns in trials]
     paced = [log - math.log(pace) for log in logs] if pace else []
-    return Reading(cost, logs, (), paced, pace, doubts.doubt_size(capture.point, "throughput"), series if pace else 0)
+    doubt = doubts.doubt_size(capture.point, "throughput")
+    return Reading(cost, logs, (), paced, pace, doubt, series=series if pace else 0)
 
 
 def _memory(capture: Capture) -> Reading | None:

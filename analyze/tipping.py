@@ -249,7 +249,7 @@ def _throughput(point: Point) -> Keyed:
     trials = [
         [ns / trial.batch for ns in trial.samples_ns]
         for trial in point.throughput
-        if trial.samples_ns and min(trial.samples_ns) > 0
+        if trial.samples_ns and min(trial.samples_ns) > 0 and trial.batch > 0
     ]
     return {("", 0): min(trials, key=statistics.median)} if trials else {}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from tracekit.analyze.compare import FAILED_NOW, Comparison
+from tracekit.analyze.compare import Comparison
 from tracekit.analyze.readings import METRICS
 from tracekit.analyze.study import Study
 from tracekit.safety import atomic_write, sanitize
@@ -141,7 +141,7 @@ def _lines(comparison: Comparison, cells: pl.DataFrame) -> list[tuple[int, bool,
 
 
 def _sections(comparison: Comparison, cells: pl.DataFrame) -> list[Section]:
-    table = comparison.metrics().filter(pl.col("verdict") != FAILED_NOW)
+    table = comparison.metrics().filter(pl.col("metric") != "")
     keyed = cells.select(
         "point", "pick", pl.col("key").alias("series"), "length", "length_unit", name="series", of="unit"
     )

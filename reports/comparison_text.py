@@ -89,8 +89,9 @@ def _metrics(lines: Sequence[Line], width: int, *notes: str) -> RenderableType:
 def _cause(cause: Cause, width: int) -> RenderableType:
     head = Text.assemble((f"Why: {cause.metric} of {cause.place}", "bold"))
     tables = [_parts("component", cause.components, width, total=True)]
-    if cause.operators:
-        tables.append(_parts("operator", cause.operators, width))
+    for name, parts in (("operator", cause.operators), ("kernel", cause.kernels)):
+        if parts:
+            tables.append(_parts(name, parts, width))
     return Group(head, Text(cause.sentence), *(Padding(table, (1, 0, 0, 2), expand=False) for table in tables))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 import polars as pl
 
 from tracekit.analyze import gate
-from tracekit.analyze.compare import FAILED_NOW, Comparison
+from tracekit.analyze.compare import FAILED_NOW, RUNS_NOW, Comparison
 from tracekit.analyze.readings import METRICS
+from tracekit.analyze.shares import NO_NAMES
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, listed, significant
 
@@ -28,6 +29,7 @@ _STATUS = {
     "shapes": "with other shapes",
     "dtypes": "with other types",
 }
+_MOST_SEEN = 10.0  # beyond a factor of that, what two captures do not tell needs no number
 Row = dict[str, Any]
 
 
@@ -61,20 +63,26 @@ class Part:
 
 @dataclass(frozen=True)
 class Cause:
-    """Why one metric changed at one point: in a sentence, and as parts that add up to the last row."""
+    """Why one metric changed at one point: in a sentence, and as parts that add up to the last row.
+
+    Operators add up to it too, and kernels do.
+    """
 
     place: str
     metric: str
     sentence: str
     components: Sequence[Part] = field(default=())
     operators: Sequence[Part] = field(default=())
+    kernels: Sequence[Part] = field(default=())
 
 
 def verdicts(comparison: Comparison) -> list[str]:
     """The answer first: a sentence on limits, or on what changed beyond noise."""
     metrics = comparison.metrics()
-    failed = [place(row) for row in metrics.filter(pl.col("verdict") == FAILED_NOW).iter_rows(named=True)]
-    found = [f"Ran before, and fails now: {_some(failed)}."] if failed else []
+    found = []
+    for verdict, words in ((FAILED_NOW, "Ran before, and fails now"), (RUNS_NOW, "Failed before, and runs now")):
+        places = [place(row) for row in metrics.filter(pl.col("verdict") == verdict).iter_rows(named=True)]
+        found += [f"{words}: {_some(places)}."] if places else []
     rows = in_order(metrics.filter(pl.col("metric") != ""))
     if comparison.limits:
         found += _of_limits(rows)
@@ -118,6 +126,9 @@ def told(comparison: Comparison) -> Iterator[Line]:
         if row["verdict"] == FAILED_NOW:
             said = f"fails now: {sanitize(row['changed'])}"
             yield Line(place(row), "", "ran", sanitize(row["changed"]), "", "", said, FAILED)
+        elif row["verdict"] == RUNS_NOW:
+            said = f"failed before: {sanitize(row['changed'])}"
+            yield Line(place(row), "", sanitize(row["changed"]), "ran", "", "", said, BETTER)
         else:
             yield line(row)
 
@@ -182,16 +193,23 @@ def noise(comparison: Comparison) -> list[str]:
     found: dict[str, list[float]] = {}
     for row in comparison.metrics().filter(pl.col("metric") != "").iter_rows(named=True):
         if row["repeats"] != "exact":
-            found.setdefault(_repeats(row), []).append((row["hi"] - row["lo"]) / 2)
+            found.setdefault(_repeats(row), []).append(_seen(row))
     return [
         f"Intervals are 95%, from {how}; a change of less than {_span(halves)} is within the noise."
         for how, halves in found.items()
     ]
 
 
+def _seen(row: Row) -> float:
+    """The least change that the scatter of a row would show, as a share: whatever the change is that it has."""
+    low, high = (1 / (1 - row[end]) if METRICS[row["metric"]].rate else 1 + row[end] for end in ("lo", "hi"))
+    return math.sqrt(high / low) - 1
+
+
 def _span(shares: Sequence[float]) -> str:
-    low, high = (f"{100 * share:.2g}%" if share < 1 else f"{100 * share:,.0f}%" for share in (min(shares), max(shares)))
-    return high if max(shares) < 1.2 * min(shares) else f"{low} to {high}, by point,"
+    least, most = (min(share, _MOST_SEEN) for share in (min(shares), max(shares)))
+    low, high = (f"{100 * share:.2g}%" if share < 1 else f"{100 * share:,.0f}%" for share in (least, most))
+    return high if most <= 1.2 * least else f"{low} to {high}, by point,"
 
 
 def _repeats(row: Row) -> str:
@@ -210,6 +228,8 @@ def drift(comparison: Comparison) -> str:
         return ""
     ratios = sorted(table["machine"].to_list())
     least, most = ratios[0] - 1, ratios[-1] - 1
+    if max(abs(least), abs(most)) < 0.005:
+        return "Fixed work took as long beside both sides: the machine was as fast."
     span = signed_percent(most) if most - least < 0.01 else f"{signed_percent(least)} to {signed_percent(most)}"
     return f"Fixed work took {span} beside the new side: that much is the machine's, and is taken out of the changes."
 
@@ -222,7 +242,7 @@ def causes(comparison: Comparison) -> list[Cause]:
     for row in in_order(rows.filter(pl.col("changed") != gate.SAME)).iter_rows(named=True):
         of_point = changes.filter(*(pl.col(name).eq_missing(pl.lit(row[name])) for name in _POINT))
         parts = of_point.filter(pl.col("metric") == row["metric"])
-        if parts.height:
+        if (parts["level"] == "component").any():
             found.append(_cause(row, parts))
     return found
 
@@ -239,16 +259,16 @@ def in_order(rows: pl.DataFrame) -> pl.DataFrame:
 def _cause(row: Row, parts: pl.DataFrame) -> Cause:
     shown = amount(row["unit"])
     components = parts.filter(pl.col("level") == "component")
-    operators = parts.filter(pl.col("level").is_in(["operator", "kernel"]))
+    operators = parts.filter(pl.col("level") == "operator")
+    kernels = parts.filter(pl.col("level") == "kernel")
     whole = float(components["change"].sum())
     return Cause(
         place(row),
         METRICS[row["metric"]].title,
         _sentence(whole, components, operators, shown),
         [*_parts(components, shown, lambda one: one["component"]), _total(components, shown)],
-        _parts(
-            operators, shown, lambda one: f"{one['name']} ({one['component']})" if one["component"] else one["name"]
-        ),
+        _parts(operators, shown, lambda one: f"{one['name']} ({one['component']})"),
+        _parts(kernels, shown, lambda one: one["name"]),
     )
 
 
@@ -261,14 +281,15 @@ def _sentence(whole: float, components: pl.DataFrame, operators: pl.DataFrame, s
         for row in named.iter_rows(named=True)
     ]
     rest = whole - float(named["change"].sum())
-    if named.height < components.height:
+    if abs(rest) >= _LEAST * abs(whole) or not said:
         said.append(f"the rest {signed(rest, shown)}")
     return f"{signed(whole, shown)}: {', '.join(said)}"
 
 
 def _because(component: Row, operators: pl.DataFrame, shown: Callable[[float], str]) -> str:
     """The operator that changed most in a component, the way the component did."""
-    own = operators.filter(pl.col("component") == component["component"], pl.col("change") * component["change"] > 0)
+    named = operators.filter(~pl.col("name").is_in(NO_NAMES))
+    own = named.filter(pl.col("component") == component["component"], pl.col("change") * component["change"] > 0)
     if not own.height:
         return ""
     row = own.row(0, named=True)
@@ -278,6 +299,7 @@ def _because(component: Row, operators: pl.DataFrame, shown: Callable[[float], s
 
 def _parts(table: pl.DataFrame, shown: Callable[[float], str], name: Callable[[Row], str]) -> list[Part]:
     """The largest, and the rest in one row."""
+    table = table.filter((pl.col("base") != 0) | (pl.col("new") != 0))
     found = [_part(row, sanitize(name(row)), shown) for row in table.head(_TOP).iter_rows(named=True)]
     if table.height > _TOP:
         rest = table[_TOP:]
@@ -308,13 +330,13 @@ def _share(table: pl.DataFrame) -> str:
 def novelties(comparison: Comparison) -> list[str]:
     """What operators do otherwise, whatever it costs: a sentence per point that has any."""
     operators = comparison.changes("operator").filter(pl.col("status") != "")
+    operators = operators.unique([*_POINT, "component", "name"], keep="first", maintain_order=True)
     found = []
     for _, rows in operators.group_by(_POINT, maintain_order=True):
-        counts = Counter(rows["status"])
         said = []
         for status, words in _STATUS.items():
             names = rows.filter(pl.col("status") == status)["name"].unique(maintain_order=True).to_list()
             if names:
-                said.append(f"{counts[status]} {words} ({_some([sanitize(name) for name in names], 3)})")
-        found.append(f"{place(rows.row(0, named=True))}: operators {'; '.join(said)}.")
+                said.append(f"{len(names)} {words} ({_some([sanitize(name) for name in names], 3)})")
+        found.append(f"{place(rows.row(0, named=True))}: {'; '.join(said)}.")
     return found

@@ -53,7 +53,16 @@ def test_other_files_are_not_points(tmp_path: Path, data: bytes) -> None:
     assert points.read_point(path) is None
 
 
-@pytest.mark.parametrize("data", [b'{"tracekit": {"identity": 5}, "traceEvents": []}', b'{"tracekit": {"identity": '])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"tracekit": {"identity": 5}, "traceEvents": []}',
+        b'{"tracekit": {"identity": ',
+        b'{"tracekit": {"identity": {"model": "m", "length": 1}, "samples": [{"wall_ns": 1%s, "cpu_ns": 1}]}}'
+        % (b"0" * 400),
+        b'{"tracekit": {"identity": {"model": "m", "length": 1, "batch": 9223372036854775808}}}',
+    ],
+)
 def test_a_damaged_header_is_an_error(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "p.json"
     path.write_bytes(data)
