@@ -109,8 +109,12 @@ def difference(base: Floats, new: Floats) -> tuple[float, float]:
         off = np.clip(off[0], -limit, limit), np.clip(off[1], -limit, limit)
     means = [centre + one.mean() for centre, one in zip(centres, off, strict=True)]
     squares = sum(float(((one - one.mean()) ** 2).sum()) for one in off)
-    error = math.sqrt(squares / freedom * (1 / len(base) + 1 / len(new)))
-    return float(means[1] - means[0]), student(freedom) * error * (_PULLED_IN if far else 1.0)
+    half = student(freedom) * math.sqrt(squares / freedom * (1 / len(base) + 1 / len(new)))
+    estimate = float(means[1] - means[0])
+    if far:
+        return estimate, half * _PULLED_IN
+    middle = float(centres[1] - centres[0])  # what is shown of few captures is their medians: the interval holds both
+    return middle, half + abs(estimate - middle)
 
 
 def _exact(base: Floats, new: Floats) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from tracekit.safety import sanitize
 from . import device, environment, models
 from .annotate import annotate
 from .attention import backend_calls
-from .measure import Calibrator, timed, turn
+from .measure import Calibrator, around, timed, turn
 from .memory import peak_memory
 from .models import custom
 from .models.build import Built, attention_of, check_overrides
@@ -114,16 +114,18 @@ class Session:
         self._step(unnamed)
 
     def latency(self, sweep: str, number: int, most: int) -> dict[str, Any]:
-        """This model's turn in the round `number` of `sweep`: the calibration, then the samples.
+        """This model's turn in the round `number` of `sweep`: the samples, and the fixed work before and after them.
 
         In decode mode there is a sample of the time to the first token too.
         """
         if self._calibrator is None:
             self._calibrator = Calibrator(self.identity.device)
         where = self.identity.device
-        turned = {
-            "calibration": [self._calibrator.measure(number)],
-            "samples": turn(self.step, where, sweep, number, most),
+        before = self._calibrator.measure(number)
+        samples = turn(self.step, where, sweep, number, most)
+        turned: dict[str, Any] = {
+            "calibration": [around(before, self._calibrator.measure(number))],
+            "samples": samples,
         }
         if isinstance(self._step, Decoding):
             prefill = self._step.prefill

@@ -92,7 +92,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     """The fixed work timed once a round: its drift is the machine's, not the model's. Its sizes: `CALIBRATION_*`.
 
-    Both times are of one product and one copy, the mean of `series` in a row.
+    Both times are of one product and one copy, means of series of them; `series`: of how many products.
     """
 
     round: Whole
