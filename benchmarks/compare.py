@@ -33,6 +33,7 @@ from tracekit import cli
 from tracekit.analyze.interval import difference
 from tracekit.analyze.matching import Capture
 from tracekit.analyze.readings import METRICS
+from tracekit.collect.rounds import COMPARED
 from tracekit.points import find_files, read_point
 
 CODE = '''"""A BERT of two layers; the first product of the feed-forward is done twice for a part of the tokens."""
@@ -133,7 +134,7 @@ def collect(out: Path, count: int, length: int) -> None:
         for side in SIDES:
             code = out / ("slower.py" if side == "slower" else "base.py")
             model = ("--model", f"model={code}:make", "--lengths", str(length), "--no-baseline")
-            run("collect", *model, "--out", str(folder(out, side, number)), "-q")
+            run("collect", *model, "--repeats", str(COMPARED), "--out", str(folder(out, side, number)), "-q")
 
 
 def run(*words: str) -> tuple[int, str]:

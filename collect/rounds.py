@@ -23,7 +23,7 @@ _LEAST_ROUNDS = 5
 _LEAST_ROUNDS_LATE = 3  # when time is up
 _MOST_ROUNDS = 30
 _SAMPLES_PER_TURN = 5
-_PACED_PRECISION = 0.0075  # of the time over that of the fixed work, by which runs of different hours are compared
+COMPARED = 30  # rounds of one sample each: as many as make a capture that comparisons can use
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,7 @@ def _enough(active: Sequence[Timed], effort: Effort, rounds: int, elapsed_s: flo
         return rounds >= effort.repeats
     if rounds >= _MOST_ROUNDS or (elapsed_s > effort.seconds * len(active) and rounds >= _LEAST_ROUNDS_LATE):
         return True
-    return rounds >= _LEAST_ROUNDS and all(
-        precision(one.samples) <= effort.precision and paced_precision(one.samples, one.calibration) <= _PACED_PRECISION
-        for one in active
-    )
+    return rounds >= _LEAST_ROUNDS and all(precision(one.samples) <= effort.precision for one in active)
 
 
 def precision(samples: Sequence[Sample]) -> float:
@@ -97,27 +94,10 @@ def precision(samples: Sequence[Sample]) -> float:
 
     Samples of one turn are not independent, so that each round counts once, by its median. Infinite below two rounds.
     """
-    return _precision([median for _, median in _medians(samples)])
-
-
-def paced_precision(samples: Sequence[Sample], works: Sequence[Calibration]) -> float:
-    """The same of each round over its fixed work; 0.0 where that was not timed."""
-    paces = {work.round: work.matmul_ns for work in works if work.matmul_ns > 0}
-    medians = _medians(samples)
-    if not all(number in paces for number, _ in medians):
-        return 0.0
-    return _precision([median / paces[number] for number, median in medians])
-
-
-def _medians(samples: Sequence[Sample]) -> list[tuple[int, float]]:
-    """Number and median of each round."""
     rounds: dict[tuple[str, int], list[int]] = {}
     for sample in samples:
         rounds.setdefault((sample.sweep, sample.round), []).append(sample.wall_ns)
-    return [(number, statistics.median(walls)) for (_, number), walls in rounds.items()]
-
-
-def _precision(medians: Sequence[float]) -> float:
+    medians = [statistics.median(walls) for walls in rounds.values()]
     if len(medians) < 2:
         return float("inf")
     low, middle, high = statistics.quantiles(medians, n=4, method="inclusive")

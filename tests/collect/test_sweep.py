@@ -64,7 +64,7 @@ def test_a_point_file_says_everything(tmp_path: Path) -> None:
         assert (point.tokens, point.seed, point.command) == (point.identity.length, 0, ["x"])
         assert [sample.round for sample in point.samples] == [0, 1]
         assert all(sample.wall_ns > 0 and (sample.cpu_ns or 0) > 0 for sample in point.samples)
-        assert len(point.calibration) == 2
+        assert [(work.round, work.series) for work in point.calibration] == [(0, 32), (1, 32)]
         assert point.config["num_hidden_layers"] == 1
         assert point.memory is not None
         assert point.memory.bytes > point.memory.parameter_bytes >= point.parameters * 4

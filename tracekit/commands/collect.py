@@ -73,7 +73,10 @@ def _configure_what(group: argparse._ArgumentGroup) -> None:
 def _configure_how(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
-        "--repeats", type=int, metavar="N", help="latency samples of a point (default: until the median is 1%% precise)"
+        "--repeats",
+        type=int,
+        metavar="N",
+        help="rounds of one latency sample each (default: until the median is 1%% precise; with --captures 30)",
     )
     captures = "make every point N times, in new processes, into OUT/capture-1 ... (for tracekit compare; default: 1)"
     add("--captures", type=int, default=1, metavar="N", help=captures)
@@ -169,7 +172,7 @@ def _overrides(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _effort(args: argparse.Namespace) -> Effort:
-    from tracekit.collect.rounds import Effort
+    from tracekit.collect.rounds import COMPARED, Effort
 
     for option, number in (
         ("captures", args.captures),
@@ -179,7 +182,8 @@ def _effort(args: argparse.Namespace) -> Effort:
     ):
         if number is not None and not number > 0:
             raise UsageError(f"--{option} {number:g}: more than 0 is needed")
-    return Effort(repeats=args.repeats, timeout=args.timeout, throughput=args.throughput)
+    repeats = args.repeats or (COMPARED if args.captures > 1 else None)
+    return Effort(repeats=repeats, timeout=args.timeout, throughput=args.throughput)
 
 
 def _refuse_file(out: Path) -> None:
