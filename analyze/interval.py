@@ -5,6 +5,9 @@ of memory, placement of threads). Logs are compared by Student's t over the pool
 robust standard deviations from their side's median are pulled in to there (Winsorized means; Tukey & McLaughlin 1963):
 a single capture that met another process must not hide a change, nor make one. The interval is widened by `_PULLED_IN`
 for that (benchmarks/compare.py --simulate counts how often it holds the true change).
+
+Where the captures of both sides were taken in turns (base, new, base, new ...), each is compared with its neighbour,
+and the differences are treated so: a machine that is slower for a minute is so for both.
 """
 
 from __future__ import annotations
@@ -24,12 +27,13 @@ Floats = NDArray[np.float64]
 _FAR = 3.0
 _PULLED_IN = 1.15
 _MAD = 1.4826  # of a normal distribution, the standard deviation over the median absolute deviation
+_PAIRS, _PAIR_FAR = 5, 4.0  # how many there are to be, and from where their deviations are pulled in
 _FEW = 8  # captures of both sides below which no deviation is told from any other
 _MOST = 20.0  # log of a factor beyond all changes: Student's t of two captures has hardly any bounds
 # By how much one process may differ from the next, a standard deviation, where a side has one: measured by
 # benchmarks/compare.py, of costs over the fixed work of their round, and of costs as they are.
-PROCESS_SPREAD = 0.02
-PROCESS_SPREAD_RAW = 0.05
+PROCESS_SPREAD = 0.04
+PROCESS_SPREAD_RAW = 0.10
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,9 @@ class Change:
 
     `ratio` and its 95% interval `lo` to `hi` are free of the machine's drift where `paced`; `drift` is then by what
     factor the fixed work took longer beside the new captures. `repeats`: what the interval comes from, "processes"
-    (several on both sides), "rounds" (one on a side: by how much processes differ is assumed), "turns" (one on each,
-    and the two took turns, so that drift hit both alike) or "exact" (a count).
+    (several on both sides), "pairs" (the same, taken in turns), "rounds" (one on a side: by how much
+    processes differ is assumed), "turns" (one on each, and the two took turns, so that drift hit both alike) or "exact"
+    (a count).
     """
 
     base: float
@@ -63,6 +68,8 @@ def change(metric: Metric, base: Sequence[Reading], new: Sequence[Reading], alik
     turns = _turns(base, new) if alike else np.array([])
     if metric.exact:
         repeats, (estimate, half) = "exact", _exact(ours, theirs)
+    elif len(pairs := _pairs(base, new, ours, theirs)) >= _PAIRS:
+        repeats, (estimate, half) = "pairs", mean_difference(pairs)
     elif min(len(ours), len(theirs)) > 1:
         repeats, (estimate, half) = "processes", difference(ours, theirs)
     elif len(turns) > 1:
@@ -70,7 +77,7 @@ def change(metric: Metric, base: Sequence[Reading], new: Sequence[Reading], alik
     else:
         repeats, (estimate, half) = "rounds", _of_rounds(base, new, ours, theirs, paced)
     if repeats == "rounds" or not paced:  # else other work slowed the fixed work too, and what is left is scatter
-        steady = paced or repeats == "turns"
+        steady = paced or repeats in ("turns", "pairs")
         half = math.hypot(half, *(1.96 * _doubt(side, steady) for side in (base, new)))
     half = min(half, _MOST)
     return Change(
@@ -115,6 +122,25 @@ def difference(base: Floats, new: Floats) -> tuple[float, float]:
         return estimate, half * _PULLED_IN
     middle = float(centres[1] - centres[0])  # what is shown of few captures is their medians: the interval holds both
     return middle, half + abs(estimate - middle)
+
+
+def _pairs(base: Sequence[Reading], new: Sequence[Reading], ours: Floats, theirs: Floats) -> Floats:
+    """New less base of neighbours in time; none where the sides were not taken in turns."""
+    sides = ((0, base, ours), (1, new, theirs))
+    told = sorted((r.unix_s, side, log) for side, rs, logs in sides for r, log in zip(rs, logs, strict=True))
+    turns = list(zip(told[::2], told[1::2], strict=False))
+    if len(base) != len(new) or told[0][0] <= 0 or any(one[1] == other[1] for one, other in turns):
+        return np.array([])
+    return np.array([(other[2] - one[2]) * (other[1] - one[1]) for one, other in turns])
+
+
+def mean_difference(pairs: Floats) -> tuple[float, float]:
+    """Estimate and half the width of the 95% interval of the mean of differences; see the module."""
+    off = pairs - np.median(pairs)
+    limit = _PAIR_FAR * _MAD * float(np.median(np.abs(off)))
+    off = np.clip(off, -limit, limit) if limit > 0 else off
+    error = float(off.std(ddof=1)) / math.sqrt(len(pairs))
+    return float(np.median(pairs) + off.mean()), student(len(pairs) - 1) * error * _PULLED_IN
 
 
 def _exact(base: Floats, new: Floats) -> tuple[float, float]:

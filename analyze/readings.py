@@ -29,7 +29,7 @@ class Reading:
     sweep and number, where models may have taken turns; `paced`: the same over the time of the fixed work of the same
     round, where a series of it was timed; `pace_ns`: that time, a median; `series`: how long a series (see
     `points.Calibration`); `doubt`: by what log ratio the cost may be off beyond its scatter; `drift`: by what more if
-    the machine's drift is in it.
+    the machine's drift is in it; `unix_s`: when it was measured, 0.0 where nobody says.
     """
 
     cost: float
@@ -40,6 +40,7 @@ class Reading:
     doubt: float = 0.0
     drift: float = 0.0
     series: int = 0
+    unix_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def _timed(point: Point, metric: str, samples: Sequence[Sample]) -> Reading | No
         doubt,
         doubts.doubt_size(point, metric) - doubt,
         series if paced else 0,
+        samples[0].unix_s,
     )
 
 

@@ -215,6 +215,7 @@ def _span(shares: Sequence[float]) -> str:
 def _repeats(row: Row) -> str:
     how = {
         "processes": f"how {row['base_captures']} and {row['new_captures']} processes differ",
+        "pairs": f"how {row['base_captures']} pairs of processes, taken in turns, differ",
         "turns": "rounds in which both took turns, and an assumed difference between processes",
     }.get(row["repeats"], "the rounds of one process, and an assumed difference between processes")
     paced = ", each over fixed work timed beside it" if row["normalised"] else ""

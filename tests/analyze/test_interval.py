@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracekit.analyze.interval import PROCESS_SPREAD, PROCESS_SPREAD_RAW, Change, change, difference, student
+from tracekit.analyze.interval import (
+    PROCESS_SPREAD,
+    PROCESS_SPREAD_RAW,
+    Change,
+    change,
+    difference,
+    mean_difference,
+    student,
+)
 from tracekit.analyze.matching import Capture
 from tracekit.analyze.readings import METRICS, Reading
 from tracekit.analyze.trace import Trace
@@ -109,6 +117,38 @@ def test_without_fixed_work_more_spread_is_assumed() -> None:
 def test_one_round_tells_nothing_of_its_scatter() -> None:
     single, many = of([reading(1)], [reading(1)]), of([reading(1, 1, 1)], [reading(1, 1, 1)])
     assert single.hi > many.hi
+
+
+def in_turns(base: Any, new: Any, every: int = 2) -> Change:
+    """Captures whose times alternate, with `every` 2; with 1, one side after the other."""
+    at = [2.0 * n + 1 if every == 2 else n + 1.0 for n in range(len(base))]
+    later = [one + 1 if every == 2 else one + len(base) for one in at]
+    return of(
+        [reading(wall, pace=1.0, unix_s=t) for wall, t in zip(base, at, strict=True)],
+        [reading(wall, pace=1.0, unix_s=t) for wall, t in zip(new, later, strict=True)],
+    )
+
+
+def test_captures_in_turns_are_compared_with_their_neighbours() -> None:
+    """A state of the machine that fixed work does not tell, and that lasts longer than a capture, hits both."""
+    state = np.array([1.0, 1.0, 1.3, 1.3, 1.0])
+    wobble = np.array([1.0, 1.004, 0.998, 1.002, 0.997])
+    found = in_turns(100 * state, 110 * state * wobble)
+    apart = in_turns(100 * state, 110 * state * wobble, every=1)
+    assert (found.repeats, apart.repeats) == ("pairs", "processes")
+    assert found.ratio == pytest.approx(1.1, rel=0.005)
+    assert 1.08 < found.lo < found.hi < 1.12
+    assert apart.hi / apart.lo > 2 * (found.hi / found.lo) - 1
+    assert in_turns(100 * state[:4], 110 * state[:4]).repeats == "processes"  # too few pairs to tell how they differ
+
+
+@pytest.mark.parametrize("strays", [0.0, 0.1])
+def test_the_interval_of_pairs_holds_the_true_change(strays: float) -> None:
+    rng = np.random.default_rng(round(100 * strays))
+    tries, true = 1000, math.log(1.1)
+    pairs = rng.normal(true, 0.02, (tries, 5)) + rng.exponential(0.2, (tries, 5)) * (rng.random((tries, 5)) < strays)
+    found = np.array([mean_difference(one) for one in pairs])
+    assert np.mean(np.abs(found[:, 0] - true) <= found[:, 1]) >= 0.94 - 2 * math.sqrt(0.94 * 0.06 / tries)
 
 
 def test_a_slower_machine_cancels_where_fixed_work_was_timed() -> None:
