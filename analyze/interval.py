@@ -30,10 +30,10 @@ _MAD = 1.4826  # of a normal distribution, the standard deviation over the media
 _PAIRS, _PAIR_FAR = 5, 4.0  # how many there are to be, and from where their deviations are pulled in
 _FEW = 8  # captures of both sides below which no deviation is told from any other
 _MOST = 20.0  # log of a factor beyond all changes: Student's t of two captures has hardly any bounds
-# By how much one process may differ from the next, a standard deviation, where a side has one: measured by
+# By how much one process may differ from the next, a (robust) standard deviation, where a side has one: measured by
 # benchmarks/compare.py, of costs over the fixed work of their round, and of costs as they are.
 PROCESS_SPREAD = 0.04
-PROCESS_SPREAD_RAW = 0.10
+PROCESS_SPREAD_RAW = 0.08
 
 
 @dataclass(frozen=True)

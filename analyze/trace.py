@@ -141,14 +141,12 @@ class Trace:
             found.add("header_damaged")
         if self.point is not None and self.point.schema > pt.SCHEMA:
             found.add("newer_schema", f"schema {self.point.schema}")
-        for code, count in (said := repaired(self.events.header)).counts.items():
-            found.add(code, said.first[code], count)
         of_events = self.kept.plain("findings", lambda: [asdict(one) for one in self._findings()])
         return in_order([*(Finding(**one) for one in of_events), *found.listed()])
 
     def _findings(self) -> list[Finding]:
-        """Of the events, in the order of their severity."""
-        found = Findings()
+        """Of the file's contents, in the order of their severity."""
+        found = repaired(self.events.header)
         if not self.events.frames.operators.height:
             found.add("no_host_events")
         elif (self.host["part"] == NO_MODULES).any():
