@@ -29,7 +29,7 @@ from .quality import Finding
 from .read import Events, read_events
 from .stream import Stamp, open_regular, stamp
 
-FORMAT = 3  # of the frames and findings: raise it with any change of the reader that tracekit's version does not tell
+FORMAT = 4  # of the frames and findings: raise it with any change of the reader that tracekit's version does not tell
 LIMIT_BYTES = 4 << 30
 _SMALLEST = 64 << 10  # smaller files are parsed in less time than it takes to look
 _ABOUT = "about.json"

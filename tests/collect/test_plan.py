@@ -49,7 +49,8 @@ def test_captures_are_points_of_their_own_far_apart(tmp_path: Path) -> None:
     assert len({p.identity.digest() for p in plan.points if p.identity.length == 64}) == 1
 
 
-def test_a_budget_counts_captures_of_a_length_together(tmp_path: Path) -> None:
+def test_a_budget_counts_captures_of_a_length_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "flops_per_second", lambda _threads: 5e10)  # else measured anew for every plan
     whole = make(Request(["bert"], [64, 128], captures=2), tmp_path)
     cut = make(Request(["bert"], [64, 128], captures=2), tmp_path, budget_s=whole.seconds * 0.9)
     assert [(p.identity.length, p.capture) for p in cut.points] == [(64, 1), (64, 2)]
