@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from typing import Any
+
+from tracekit.reports import page
 
 # Pieces of hostile names that no text of ours has.
 FOREIGN = re.compile(
@@ -77,6 +79,28 @@ def strings(value: Any) -> Iterator[str]:
             yield from strings(one)
     elif isinstance(value, str):
         yield value
+
+
+def assert_nothing_acts(parsed: Parsed, scripts: Sequence[str]) -> None:
+    """Of any page of ours: its scripts are ours, by hash; no event handler, no reference to anything outside of it."""
+    assert [attrs for attrs, _ in parsed.scripts] == [{"type": "application/json", "id": "data"}, *[{}] * len(scripts)]
+    own = [text for attrs, text in parsed.scripts if not attrs]
+    assert own == [page.static(name) for name in scripts]
+    assert not [a for a in parsed.attributes if a[1].startswith("on")]
+    assert not [a for a in parsed.attributes if a[1] in ("src", "srcset", "action", "formaction", "style")]
+    links = {str(value) for _, name, value in parsed.attributes if name == "href"}
+    assert links <= {f"#{value}" for _, name, value in parsed.attributes if name == "id"}
+    assert not [tag for tag, _, _ in parsed.attributes if tag in ("img", "svg", "iframe", "object", "embed", "link")]
+    policy = next(
+        str(v) for tag, name, v in parsed.attributes if tag == "meta" and name == "content" and "default-src" in str(v)
+    )
+    directives = {words[0]: words[1:] for words in (part.split() for part in policy.split(";"))}
+    assert directives == {
+        "default-src": ["'none'"],
+        "script-src": [page.policy_hash(text) for text in own],
+        "style-src": [page.policy_hash(text) for text in parsed.styles],
+        "img-src": ["data:", "blob:"],
+    }
 
 
 # Evaluated in a page, of specifications: how many of them Vega-Lite compiles there, and all names in the expressions it makes of them.

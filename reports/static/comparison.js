@@ -160,10 +160,7 @@
       choose({up: state.sort === column ? !state.up : ["name", "component", "status"].includes(column), sort: column});
     });
   page.themes(state, choose);
-  const step = (select, by) => {
-    const next = $(select).selectedIndex + by;
-    if (next >= 0 && next < $(select).options.length) choose({[select]: $(select).options[next].value});
-  };
+  const step = (select, by) => page.step(select, by, choose);
   const KEYS = {
     "[": () => step("series", -1), "]": () => step("series", 1), ",": () => step("length", -1), ".": () => step("length", 1),
     "/": () => $("filter") && $("filter").focus(),

@@ -120,6 +120,11 @@ const page = (() => {
       known[event.key]();
     });
   };
+  // To the option before or after the chosen one.
+  const step = (select, by, choose) => {
+    const next = $(select).selectedIndex + by;
+    if (next >= 0 && next < $(select).options.length) choose({[select]: $(select).options[next].value});
+  };
   // A link within the page (#quality) is no choice.
   const follow = (again) => window.addEventListener("hashchange", () => { if (location.hash.includes("=")) again(); });
   const themes = (state, choose) => $("theme").addEventListener("click", () => {
@@ -131,5 +136,5 @@ const page = (() => {
   window.addEventListener("beforeprint", () => { closed = every("main details:not([open])"); for (const one of closed) one.open = true; });
   window.addEventListener("afterprint", () => { for (const one of closed) one.open = false; });
 
-  return {data, $, every, distinct, rows, address, choices, clear, draw, markAll, duration, percent, cell, keys, follow, themes};
+  return {data, $, every, distinct, rows, address, choices, clear, draw, markAll, duration, percent, cell, keys, step, follow, themes};
 })();

@@ -170,10 +170,7 @@
   for (const button of every("[data-unit]"))
     button.addEventListener("click", () => { choose({unit: button.dataset.unit}); drawComponents(); });
   page.themes(state, choose);
-  const step = (select, by) => {
-    const next = $(select).selectedIndex + by;
-    if (next >= 0 && next < $(select).options.length) choose({[select]: $(select).options[next].value});
-  };
+  const step = (select, by) => page.step(select, by, choose);
   const KEYS = {
     "[": () => step("series", -1), "]": () => step("series", 1), ",": () => step("length", -1), ".": () => step("length", 1),
     "u": () => { choose({unit: WORDS.unit[(WORDS.unit.indexOf(state.unit) + 1) % WORDS.unit.length]}); drawComponents(); },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,3 +37,24 @@ def write(tmp_path: Path) -> Writer:
         return path
 
     return writer
+
+
+WRITERS = ("we alone", "anybody", "another user", "a link")
+
+
+@pytest.fixture(params=WRITERS)
+def writer_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], bool]:
+    """Make a folder of the cache look as if somebody had written it; tells whether only we could have."""
+
+    def make(folder: Path) -> bool:
+        who = request.param
+        if who == "anybody":
+            folder.chmod(0o777)
+        elif who == "another user":
+            monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+        elif who == "a link":
+            folder.rename(folder.with_name("elsewhere"))
+            folder.symlink_to("elsewhere")
+        return bool(who == "we alone")
+
+    return make
