@@ -17,15 +17,15 @@ from tracekit.errors import UsageError
 from tracekit.safety import sanitize
 from tracekit.units import length_text
 
-from . import gate, quality, readings
+from . import gate, quality
 from .causes import CHANGES, causes, kernel_causes, memory_causes
 from .differences import alike, differences
 from .gate import Limit
 from .interval import Change, change
 from .load import Reading, load_study
 from .matching import Capture, Cell, Matched, captures, in_words, match
+from .measured import METRICS, Measured, Metric
 from .quality import Finding, Findings
-from .readings import METRICS, Metric
 from .study import Study
 
 _CELL: dict[str, Any] = {
@@ -50,7 +50,7 @@ DIFFERENCES: dict[str, Any] = dict.fromkeys(("what", "base", "new"), pl.String)
 UNMATCHED: dict[str, Any] = dict.fromkeys(("side", "what", "status"), pl.String)
 FAILED_NOW = "failed"  # a verdict: it ran before, and no more
 RUNS_NOW = "runs"  # a verdict: it failed before
-Sides = tuple[Sequence[readings.Reading], Sequence[readings.Reading]]
+Sides = tuple[Sequence[Measured], Sequence[Measured]]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Comparison:
         self.matched: Matched = match(captures(base), captures(new))
         missing = [name for name in self._named if not any(one.metric.name == name for one in self.compared)]
         if missing and not self.broken:  # what fails now has no metrics, and that is an answer
-            raise UsageError(f"{METRICS[missing[0]].title} is not known on both sides: {_told(METRICS[missing[0]])}")
+            raise UsageError(f"{METRICS[missing[0]].title} is not known on both sides: {_unknown(METRICS[missing[0]])}")
 
     @property
     def _named(self) -> list[str]:
@@ -100,7 +100,7 @@ class Comparison:
     def _told(self) -> list[dict[str, Sides]]:
         """Of every cell what the captures of either side tell of each metric."""
         return [
-            {name: (_readings(metric, cell.base), _readings(metric, cell.new)) for name, metric in METRICS.items()}
+            {name: (_measured(metric, cell.base), _measured(metric, cell.new)) for name, metric in METRICS.items()}
             for cell in self.matched.cells
         ]
 
@@ -238,7 +238,7 @@ def _note(own: Findings, cell: Cell, told: Mapping[str, Sides]) -> None:
         own.add("steps_on_one_side", _where(cell))
 
 
-def _readings(metric: Metric, side: Sequence[Capture]) -> list[readings.Reading]:
+def _measured(metric: Metric, side: Sequence[Capture]) -> list[Measured]:
     return [told for one in side if one.ok and (told := metric.read(one)) is not None]
 
 
@@ -307,7 +307,7 @@ def _where(cell: Cell) -> str:
     return sanitize(f"{cell.label} at {length_text(i.length, i.length_unit)}" if i is not None else cell.label)
 
 
-def _told(metric: Metric) -> str:
+def _unknown(metric: Metric) -> str:
     if metric.profiled:
         return "no such work was profiled"
     return "no point that has its like was measured so; traces of a profiler alone do not tell it"

@@ -10,7 +10,7 @@ from tracekit.errors import UsageError
 from tracekit.safety import sanitize
 
 from .interval import Change
-from .readings import METRICS, Metric
+from .measured import METRICS, Metric
 
 _LIMIT = re.compile(r"(?:([a-z_]+):)?\s*(\d+(?:\.\d+)?)\s*%?")
 

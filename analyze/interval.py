@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .readings import Metric, Reading
+from .measured import Measured, Metric
 
 Floats = NDArray[np.float64]
 
@@ -57,13 +57,13 @@ class Change:
     drift: float | None = None
 
 
-def change(metric: Metric, base: Sequence[Reading], new: Sequence[Reading], alike: bool) -> Change:
-    """The change of a metric between two groups of readings, each of one at least.
+def change(metric: Metric, base: Sequence[Measured], new: Sequence[Measured], alike: bool) -> Change:
+    """The change of a metric between two groups of captures, each of one at least.
 
     `alike`: the machines are of one kind, so that the fixed work tells how fast each was just then.
     """
-    series = {reading.series for reading in (*base, *new)}
-    paced = alike and len(series) == 1 and all(reading.paced for reading in (*base, *new))
+    series = {one.series for one in (*base, *new)}
+    paced = alike and len(series) == 1 and all(one.paced for one in (*base, *new))
     ours, theirs = _medians(base, paced), _medians(new, paced)
     turns = _turns(base, new) if alike else np.array([])
     if metric.exact:
@@ -81,8 +81,8 @@ def change(metric: Metric, base: Sequence[Reading], new: Sequence[Reading], alik
         half = math.hypot(half, *(1.96 * _doubt(side, steady) for side in (base, new)))
     half = min(half, _MOST)
     return Change(
-        statistics.median(reading.cost for reading in base),
-        statistics.median(reading.cost for reading in new),
+        statistics.median(one.cost for one in base),
+        statistics.median(one.cost for one in new),
         math.exp(estimate),
         math.exp(estimate - half),
         math.exp(estimate + half),
@@ -92,17 +92,17 @@ def change(metric: Metric, base: Sequence[Reading], new: Sequence[Reading], alik
     )
 
 
-def _medians(side: Sequence[Reading], paced: bool) -> Floats:
-    return np.array([statistics.median(reading.paced if paced else reading.rounds) for reading in side])
+def _medians(side: Sequence[Measured], paced: bool) -> Floats:
+    return np.array([statistics.median(one.paced if paced else one.rounds) for one in side])
 
 
-def _doubt(side: Sequence[Reading], steady: bool) -> float:
+def _doubt(side: Sequence[Measured], steady: bool) -> float:
     """By what log ratio a side may be off; `steady`: the machine's drift is out of it, or hit both sides alike."""
-    return statistics.median(reading.doubt + (0.0 if steady else reading.drift) for reading in side)
+    return statistics.median(one.doubt + (0.0 if steady else one.drift) for one in side)
 
 
-def _pace(side: Sequence[Reading]) -> float:
-    return statistics.median(reading.pace_ns or math.nan for reading in side)
+def _pace(side: Sequence[Measured]) -> float:
+    return statistics.median(one.pace_ns or math.nan for one in side)
 
 
 def difference(base: Floats, new: Floats) -> tuple[float, float]:
@@ -124,7 +124,7 @@ def difference(base: Floats, new: Floats) -> tuple[float, float]:
     return middle, half + abs(estimate - middle)
 
 
-def _pairs(base: Sequence[Reading], new: Sequence[Reading], ours: Floats, theirs: Floats) -> Floats:
+def _pairs(base: Sequence[Measured], new: Sequence[Measured], ours: Floats, theirs: Floats) -> Floats:
     """New less base of neighbours in time; none where the sides were not taken in turns."""
     sides = ((0, base, ours), (1, new, theirs))
     told = sorted((r.unix_s, side, log) for side, rs, logs in sides for r, log in zip(rs, logs, strict=True))
@@ -149,7 +149,7 @@ def _exact(base: Floats, new: Floats) -> tuple[float, float]:
     return estimate, float(np.ptp(base) + np.ptp(new)) / 2
 
 
-def _turns(base: Sequence[Reading], new: Sequence[Reading]) -> Floats:
+def _turns(base: Sequence[Measured], new: Sequence[Measured]) -> Floats:
     """The log ratio of each round in which one capture of either side took its turn."""
     if len(base) != 1 or len(new) != 1:
         return np.array([])
@@ -164,7 +164,7 @@ def _of_turns(turns: Floats) -> tuple[float, float]:
 
 
 def _of_rounds(
-    base: Sequence[Reading], new: Sequence[Reading], ours: Floats, theirs: Floats, paced: bool
+    base: Sequence[Measured], new: Sequence[Measured], ours: Floats, theirs: Floats, paced: bool
 ) -> tuple[float, float]:
     """Where a side is one capture: the scatter of its rounds, and how processes may differ, see `PROCESS_SPREAD`."""
     spread = PROCESS_SPREAD if paced else PROCESS_SPREAD_RAW

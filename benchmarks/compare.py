@@ -32,7 +32,7 @@ import numpy as np
 from tracekit import cli
 from tracekit.analyze.interval import difference
 from tracekit.analyze.matching import Capture
-from tracekit.analyze.readings import METRICS
+from tracekit.analyze.measured import METRICS
 from tracekit.collect.rounds import COMPARED
 from tracekit.points import find_files, read_point
 

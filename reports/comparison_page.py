@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from tracekit.analyze.compare import Comparison
-from tracekit.analyze.readings import METRICS
+from tracekit.analyze.measured import METRICS
 from tracekit.analyze.study import Study
 from tracekit.safety import atomic_write, sanitize
 from tracekit.units import length_text

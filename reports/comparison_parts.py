@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from tracekit.analyze.compare import Comparison
-from tracekit.analyze.readings import METRICS
+from tracekit.analyze.measured import METRICS
 from tracekit.safety import sanitize
 from tracekit.units import length_text
 

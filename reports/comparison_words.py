@@ -11,7 +11,7 @@ import polars as pl
 
 from tracekit.analyze import gate
 from tracekit.analyze.compare import FAILED_NOW, RUNS_NOW, Comparison
-from tracekit.analyze.readings import METRICS
+from tracekit.analyze.measured import METRICS
 from tracekit.analyze.shares import NO_NAMES
 from tracekit.safety import sanitize
 from tracekit.units import byte_size, duration, length_text, listed, significant

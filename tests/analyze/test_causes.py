@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tracekit.analyze.causes import CHANGES, LEVELS, causes, kernel_causes, memory_causes
 from tracekit.analyze.interval import Change
 from tracekit.analyze.matching import Capture
-from tracekit.analyze.readings import METRICS
+from tracekit.analyze.measured import METRICS
 from tracekit.analyze.shares import BETWEEN, NO_OPERATOR, NOT_EXPLAINED
 from tracekit.analyze.trace import Trace
 from tracekit.points import Identity, PeakMemory, Point

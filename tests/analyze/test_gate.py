@@ -15,7 +15,7 @@ from tracekit.analyze import gate
 from tracekit.analyze.compare import FAILED_NOW, RUNS_NOW, Comparison, compare
 from tracekit.analyze.gate import EXCEEDED, HELD, UNCLEAR, Limit, direction, limit_of, verdict, worse
 from tracekit.analyze.interval import Change
-from tracekit.analyze.readings import METRICS
+from tracekit.analyze.measured import METRICS
 from tracekit.errors import UsageError
 from tracekit.points import Identity, PeakMemory, Point, Sample, Trial
 

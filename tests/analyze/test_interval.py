@@ -22,7 +22,7 @@ from tracekit.analyze.interval import (
     student,
 )
 from tracekit.analyze.matching import Capture
-from tracekit.analyze.readings import METRICS, Reading
+from tracekit.analyze.measured import METRICS, Measured
 from tracekit.analyze.trace import Trace
 from tracekit.points import Calibration, Identity, PeakMemory, Point, Sample, Trial
 
@@ -31,10 +31,10 @@ LATENCY, MEMORY, THROUGHPUT = (METRICS[name] for name in ("latency", "memory", "
 TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 8: 2.306, 10: 2.228, 14: 2.145, 30: 2.042}
 
 
-def reading(*walls: float, pace: Sequence[float] | float = (), sweep: str = "", **more: Any) -> Reading:
+def reading(*walls: float, pace: Sequence[float] | float = (), sweep: str = "", **more: Any) -> Measured:
     """Of rounds that took `walls` each, beside fixed work that took `pace`."""
     paces = [pace] * len(walls) if isinstance(pace, int | float) else pace
-    return Reading(
+    return Measured(
         statistics.median(walls),
         [math.log(wall) for wall in walls],
         [(sweep, number) for number in range(len(walls))],
@@ -45,7 +45,7 @@ def reading(*walls: float, pace: Sequence[float] | float = (), sweep: str = "", 
     )
 
 
-def of(base: Sequence[Reading], new: Sequence[Reading], alike: bool = True) -> Change:
+def of(base: Sequence[Measured], new: Sequence[Measured], alike: bool = True) -> Change:
     return change(LATENCY, base, new, alike)
 
 
@@ -167,7 +167,7 @@ def test_a_slower_machine_counts_where_fixed_work_does_not_tell(case: str) -> No
     theirs: tuple[float, ...] = () if case in ("no fixed work", "on one side") else (20.0,)
     base, new = [reading(100, pace=pace)] * 2, [reading(200, pace=theirs)] * 2
     if case == "another series":
-        new = [Reading(one.cost, one.rounds, one.turns, one.paced, one.pace_ns, series=4) for one in new]
+        new = [Measured(one.cost, one.rounds, one.turns, one.paced, one.pace_ns, series=4) for one in new]
     found = of(base, new, alike=case != "another machine")
     assert (found.paced, found.drift) == (False, None)
     assert found.ratio == pytest.approx(2)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tracekit import cli, points
-from tracekit.analyze.readings import METRICS
+from tracekit.analyze.measured import METRICS
 from tracekit.commands import compare as command
 from tracekit.points import Identity, PeakMemory, Point
 

@@ -22,7 +22,7 @@ from .matching import Capture
 
 
 @dataclass(frozen=True)
-class Reading:
+class Measured:
     """A metric of one capture.
 
     `cost` as measured; `rounds`: logs of it, one for each round, step or trial; `turns`: which rounds these were, by
@@ -55,7 +55,7 @@ class Metric:
     name: str
     title: str
     unit: str
-    read: Callable[[Capture], Reading | None]
+    read: Callable[[Capture], Measured | None]
     exact: bool = False
     rate: bool = False
     profiled: bool = False
@@ -70,15 +70,15 @@ class Metric:
         return "1/s" if self.rate else self.unit
 
 
-def _latency(capture: Capture) -> Reading | None:
+def _latency(capture: Capture) -> Measured | None:
     return _timed(capture.point, "latency", capture.point.samples) if capture.point is not None else None
 
 
-def _first_token(capture: Capture) -> Reading | None:
+def _first_token(capture: Capture) -> Measured | None:
     return _timed(capture.point, "first_token", capture.point.first_token) if capture.point is not None else None
 
 
-def _timed(point: Point, metric: str, samples: Sequence[Sample]) -> Reading | None:
+def _timed(point: Point, metric: str, samples: Sequence[Sample]) -> Measured | None:
     """The median of the rounds; each over the fixed work of its round, so that the machine's drift cancels."""
     rounds: dict[tuple[str, int], list[int]] = {}
     for sample in samples:
@@ -92,7 +92,7 @@ def _timed(point: Point, metric: str, samples: Sequence[Sample]) -> Reading | No
     series, paces = _paces(point.calibration)
     paced = series > 1 and all(number in paces for (_, number), _ in walls)
     doubt = doubts.doubt_size(point, metric, interleaved=True)
-    return Reading(
+    return Measured(
         statistics.median(wall for _, wall in walls),
         [math.log(wall) for _, wall in walls],
         [turn for turn, _ in walls],
@@ -114,7 +114,7 @@ def _paces(works: Sequence[Calibration]) -> tuple[int, dict[int, float]]:
     return lengths.pop() if len(lengths) == 1 else 0, {w.round: float(w.matmul_ns) for w in works if w.matmul_ns > 0}
 
 
-def _throughput(capture: Capture) -> Reading | None:
+def _throughput(capture: Capture) -> Measured | None:
     """Of the best batch: ns of one input."""
     best = curves.throughput(capture.point) if capture.point is not None else None
     if capture.point is None or best is None:
@@ -127,17 +127,17 @@ def _throughput(capture: Capture) -> Reading | None:
     logs = [math.log(ns) for ns in trials]
     paced = [log - math.log(pace) for log in logs] if pace else []
     doubt = doubts.doubt_size(capture.point, "throughput")
-    return Reading(cost, logs, (), paced, pace, doubt, series=series if pace else 0)
+    return Measured(cost, logs, (), paced, pace, doubt, series=series if pace else 0)
 
 
-def _memory(capture: Capture) -> Reading | None:
+def _memory(capture: Capture) -> Measured | None:
     memory = capture.point.memory if capture.point is not None else None
     if memory is None or memory.bytes <= 0:
         return None
-    return Reading(float(memory.bytes), [math.log(memory.bytes)])
+    return Measured(float(memory.bytes), [math.log(memory.bytes)])
 
 
-def _busy(column: str, capture: Capture) -> Reading | None:
+def _busy(column: str, capture: Capture) -> Measured | None:
     """Host or device time of a profiled step, added up over its components; of the whole trace where it has none."""
     if capture.trace is None:
         return None
@@ -147,7 +147,7 @@ def _busy(column: str, capture: Capture) -> Reading | None:
     steps = [float(ns) for ns in table.group_by("step").agg(pl.col(column).sum())[column] if ns > 0]
     if not steps:
         return None
-    return Reading(statistics.median(steps), np.log(steps).tolist())
+    return Measured(statistics.median(steps), np.log(steps).tolist())
 
 
 METRICS = {
