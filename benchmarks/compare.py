@@ -8,7 +8,8 @@ part of its feed-forward twice, so that a step takes 10% longer (the part is fou
 one process; how much longer it then takes is printed). The three take turns all along, as base and new would in CI.
 Then each try compares `captures` of the first with as many of the second (must exit 0), and with the planted ones (must
 exit 1, and name `ffn` first). OUT may hold what an earlier run collected; nothing is collected twice. It also prints by
-how much processes differ (standard deviations of logs), over the fixed work of their rounds and as they are.
+how much processes differ (standard deviations of logs), over the fixed work of their rounds and as they are, and what
+each of them measured.
 
 --simulate draws captures that scatter normally by 1 to 2%, a share of which met something that cost them 10% on average
 (exponential), and counts: how often the 95% interval holds the true change, how often no change fails a limit of 5%,
@@ -34,7 +35,7 @@ from tracekit.analyze.interval import difference
 from tracekit.analyze.matching import Capture
 from tracekit.analyze.measured import METRICS
 from tracekit.collect.rounds import COMPARED
-from tracekit.points import find_files, read_point
+from tracekit.points import Point, find_files, read_point
 
 CODE = '''"""A BERT of two layers; the first product of the feed-forward is done twice for a part of the tokens."""
 
@@ -146,21 +147,24 @@ def run(*words: str) -> tuple[int, str]:
 
 
 def spreads(out: Path, count: int) -> None:
-    """By how much processes of one side differ, paced by the fixed work and as they are."""
+    """By how much processes of one side differ, and every capture: a step and one product of the fixed work, in ms."""
     for side in SIDES:
-        readings = []
-        for number in range(count):
-            path = next(find_files(folder(out, side, number)))
-            reading = METRICS["latency"].read(Capture(None, read_point(path)))
-            if reading is not None:
-                readings.append(reading)
-        paced = [statistics.median(reading.paced) for reading in readings]
-        plain = [math.log(reading.cost) for reading in readings]
-        robust = 1.4826 * float(np.median(np.abs(paced - np.median(paced))))
+        captures = [METRICS["latency"].read(Capture(None, point(out, side, number))) for number in range(count)]
+        found = [one for one in captures if one is not None and one.pace_ns is not None]
+        paced = np.array([statistics.median(one.paced) for one in found])
+        off = np.abs(paced - np.median(paced))
+        rounds = float(np.median([np.std(one.paced, ddof=1) for one in found]))
         print(
-            f"{side:7} {len(readings)} processes: {statistics.stdev(paced):.1%} (robust {robust:.1%}) over the fixed "
-            f"work, {statistics.stdev(plain):.1%} as they are"
+            f"{side:7} {len(found)} processes differ by {paced.std(ddof=1):.1%} (robust {1.4826 * np.median(off):.1%}) over "
+            f"the fixed work, {np.std([math.log(one.cost) for one in found], ddof=1):.1%} as they are; rounds of one by "
+            f"{rounds:.1%}. A step and a product of the fixed work of each, in ms:"
         )
+        print(" ".join(f"{one.cost / 1e6:.1f}/{(one.pace_ns or 0) / 1e6:.2f}" for one in found))
+
+
+def point(out: Path, side: str, number: int) -> Point | None:
+    """What a capture's file says of itself."""
+    return read_point(next(find_files(folder(out, side, number))))
 
 
 def judge(out: Path, tries: int, captures: int, limit: str) -> None:

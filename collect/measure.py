@@ -21,8 +21,8 @@ from . import device
 
 Step = Callable[[], object]
 # How often the fixed work is done in a row, at each end of a turn. Where cores are shared out in slices of a few ms,
-# a shorter run falls into one slice or between two, and says nothing of the machine that a model's step meets: series
-# of 8 at one end scattered by 7% from round to round, twice as much as the steps beside them.
+# a shorter run falls into one slice or between two, and says nothing of the machine that a model's step meets. How much
+# the rounds still scatter over it is printed by benchmarks/compare.py.
 _PRODUCTS, _COPIES = 16, 4
 _TURN_S = 0.2  # quick models are sampled for this long in one turn, so that a turn is more than its beginning
 

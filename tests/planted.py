@@ -634,7 +634,7 @@ FAULTS = (
     _fault(
         "drift is forgotten where nothing takes it out",
         "analyze/interval.py",
-        "(0.0 if steady else reading.drift)",
+        "(0.0 if steady else one.drift)",
         "0.0",
         "analyze/test_interval",
     ),
