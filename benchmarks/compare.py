@@ -152,12 +152,12 @@ def spreads(out: Path, count: int) -> None:
         captures = [METRICS["latency"].read(Capture(None, point(out, side, number))) for number in range(count)]
         found = [one for one in captures if one is not None and one.pace_ns is not None]
         paced = np.array([statistics.median(one.paced) for one in found])
-        off = np.abs(paced - np.median(paced))
+        robust = 1.4826 * float(np.median(np.abs(paced - np.median(paced))))
+        plain = float(np.std([math.log(one.cost) for one in found], ddof=1))
         rounds = float(np.median([np.std(one.paced, ddof=1) for one in found]))
         print(
-            f"{side:7} {len(found)} processes differ by {paced.std(ddof=1):.1%} (robust {1.4826 * np.median(off):.1%}) over "
-            f"the fixed work, {np.std([math.log(one.cost) for one in found], ddof=1):.1%} as they are; rounds of one by "
-            f"{rounds:.1%}. A step and a product of the fixed work of each, in ms:"
+            f"{side:7} {len(found)} processes differ by {paced.std(ddof=1):.1%} (robust {robust:.1%}) over the fixed "
+            f"work, {plain:.1%} as they are; rounds of one by {rounds:.1%}. A step and a product of each, in ms:"
         )
         print(" ".join(f"{one.cost / 1e6:.1f}/{(one.pace_ns or 0) / 1e6:.2f}" for one in found))
 
